@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by every script here: where things are, and how to say what happens.
+# shellcheck shell=bash disable=SC2034	# the variables are for the scripts that source this
+
+set -euo pipefail
+export LC_ALL=C
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+BASE=${BASE:-6.12}
+OUT=$ROOT/out
+B=$OUT/$BASE			# everything made for this base kernel
+EDITS=$ROOT/edits/$BASE		# our changes to existing files
+LINUX=$B/linux			# the source with the series in it: what gets built
+PRISTINE=$B/base/linux		# the same, untouched
+LOG=$OUT/log
+mkdir -p "$B" "$LOG"
+
+say() { printf '%s\n' "$*"; }
+die() { printf '\n%s: %s\n' "${0#"$ROOT"/}" "$*" >&2; exit 1; }
+
+# step TITLE LOGFILE COMMAND...: one line with the time it took; on failure the log's tail
+step() {
+	local title=$1 log=$2 start=$SECONDS
+	shift 2
+	printf '  %-52s ' "$title"
+	if "$@" > "$log" 2>&1 < /dev/null; then
+		printf '%4d s\n' $((SECONDS - start))
+		return
+	fi
+	printf 'FAILED after %d s\n\n' $((SECONDS - start))
+	tail -n "${TAIL:-25}" "$log" | sed 's/^/    /'
+	printf '\nThe whole log: %s\n' "${log#"$PWD"/}" >&2
+	return 1
+}
+
+# need_gb N WHAT: an early, clear end instead of a half-written tree
+need_gb() {
+	local free
+	free=$(df -Pk "$OUT" | awk 'NR == 2 { print int($4 / 1048576) }')
+	[ "$free" -ge "$1" ] || die "$2 needs $1 GB in $OUT, but only $free GB are free there." \
+		"Make room (\`make clean\` removes all of out/), or put out/ on a larger disk with a symlink."
+}
+
+# lock FILE: only one of us at a time; released when the script ends
+lock() {
+	exec 9> "$1"
+	flock -n 9 || { say "  waiting for another run to release ${1#"$ROOT"/}"; flock 9; }
+}
+
+# The repository's new files: everything in a directory that Linux has as well
+new_files() {
+	local dirs=() d
+	for d in "$ROOT"/*/; do
+		d=$(basename "$d")
+		[ "$d" != out ] && [ -d "$PRISTINE/$d" ] && dirs+=("$d")
+	done
+	[ ${#dirs[@]} -gt 0 ] || return 0
+	git -C "$ROOT" ls-files -co --exclude-standard -- "${dirs[@]}" | sort -u |
+		while read -r d; do [ -e "$ROOT/$d" ] && printf '%s\n' "$d"; done || :
+}
+
+# The edits in the order they apply: backports first
+edit_files() {
+	find "$EDITS" -name 'backport-*.patch' 2>/dev/null | sort
+	find "$EDITS" -name '[0-9]*.patch' 2>/dev/null | sort
+}
+
+# The existing files that edits touch (a new file in an edit is an error elsewhere)
+edited_files() {
+	edit_files | xargs -r sed -n 's,^--- a/\([^\t]*\).*,\1,p' | sort -u
+}
+
+# NNNN-slug of every patch of the series: those with a message and those with an edit
+slugs() {
+	find "$ROOT/series" "$EDITS" \( -name '[0-9]*.txt' -o -name '[0-9]*.patch' \) 2>/dev/null |
+		sed 's,.*/,,; s,\.[a-z]*$,,' | grep -v '^0000-' | sort -u || :
+}
+
+added_by() {	# the New: lines of a patch
+	[ ! -e "$ROOT/series/$1.txt" ] || sed -n 's/^New: *//p' "$ROOT/series/$1.txt"
+}
+
+# apply DIR PATCH: offsets are fine, fuzz is not
+apply() {
+	git -C "$1" apply --index --whitespace=nowarn "$2" ||
+		die "${2#"$ROOT"/} does not fit this linux-source-$BASE (the lines above say where)." \
+		"Mend it: \`make tree\`, \`git am --3way\` or edit in out/$BASE/git, commit, \`make harvest\`."
+}
+
+# pristine_files DIR FILE...: these files as the base kernel has them, in DIR's index
+pristine_files() {
+	local dir=$1
+	shift
+	[ $# -gt 0 ] || return 0
+	(cd "$PRISTINE" && cp --parents -t "$dir" -- "$@") ||
+		die "an edit changes a file that linux-source-$BASE does not have (new files go into the repository at their own path)"
+	git -C "$dir" add -f -- "$@"
+}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced after series/lib.sh by the scripts about kernels and guests.
+# shellcheck shell=bash disable=SC2034
+
+# kind_paths KIND: where its source, its objects and its kselftests are
+kind_paths() {
+	SRC=$LINUX
+	BUILD=$B/build-$1
+	SELFTESTS=$B/selftests-$1
+	case $1 in
+	ours|debug) ;;
+	base)	SRC=$PRISTINE BUILD=$B/base/build-base ;;
+	*)	die "no such kernel: $1 (ours, debug, base)" ;;
+	esac
+}
+
+need_qemu() {
+	command -v qemu-system-x86_64 > /dev/null ||
+		die "qemu-system-x86_64 is missing: run \`make deps\`, or as root: apt-get install qemu-system-x86"
+}
+
+busybox_static() {
+	command -v busybox || die "busybox is missing: run \`make deps\`, or as root: apt-get install busybox-static"
+}
+
+# kvm or tcg. /dev/kvm may exist and yet not boot a kernel, so try once, for 10 s
+accel() {
+	local cache=$OUT/accel
+	[ -z "${ACCEL:-}" ] || { say "$ACCEL"; return; }
+	if [ ! -e "$cache" ]; then
+		say tcg > "$cache"
+		if [ -w /dev/kvm ] && timeout -k 1 10 qemu-system-x86_64 -nodefaults -no-user-config \
+			-display none -no-reboot -accel kvm -cpu host -m 512M -kernel "$BUILD/vmlinux" \
+			-append "console=ttyS0 panic=-1 root=none" -serial stdio < /dev/null 2> /dev/null |
+			grep -q 'Kernel panic.*VFS'; then
+			say kvm > "$cache"
+		fi
+	fi
+	cat "$cache"
+}
