@@ -13,6 +13,7 @@ EDITS=$ROOT/edits/$BASE		# our changes to existing files
 LINUX=$B/linux			# the source with the series in it: what gets built
 PRISTINE=$B/base/linux		# the same, untouched
 LOG=$OUT/log
+DATE="@1735689600 +0000"		# of every commit we make, so that bytes repeat
 mkdir -p "$B" "$LOG"
 
 say() { printf '%s\n' "$*"; }
@@ -76,13 +77,18 @@ slugs() {
 		sed 's,.*/,,; s,\.[a-z]*$,,' | grep -v '^0000-' | sort -u || :
 }
 
+# clean_git ARGUMENT...: git as on every other machine, whatever the user's configuration
+clean_git() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git "$@"
+}
+
 added_by() {	# the New: lines of a patch
 	[ ! -e "$ROOT/series/$1.txt" ] || sed -n 's/^New: *//p' "$ROOT/series/$1.txt"
 }
 
 # apply DIR PATCH: offsets are fine, fuzz is not
 apply() {
-	git -C "$1" apply --index --whitespace=nowarn "$2" ||
+	clean_git -C "$1" apply --index --whitespace=nowarn "$2" ||
 		die "${2#"$ROOT"/} does not fit this linux-source-$BASE (the lines above say where)." \
 		"Mend it: \`make tree\`, \`git am --3way\` or edit in out/$BASE/git, commit, \`make harvest\`."
 }
@@ -95,4 +101,57 @@ pristine_files() {
 	(cd "$PRISTINE" && cp --parents -t "$dir" -- "$@") ||
 		die "an edit changes a file that linux-source-$BASE does not have (new files go into the repository at their own path)"
 	git -C "$dir" add -f -- "$@"
+}
+
+# message FILE: a commit message without what only we need
+message() {
+	sed "/^New: /d" "$1"
+}
+
+# The message at the top of a backport-*.patch
+backport_message() {
+	sed '/^diff --git /,$d' "$1"
+}
+
+# make_git DIR: the series as a git repository, one commit per patch after the tag
+# "base", holding only the files of the series. The same bytes every time.
+make_git() {
+	local dir=$1 patch slug
+	local -a edited new
+
+	rm -rf "$dir"
+	clean_git init -q -b series "$dir"
+	git -C "$dir" config user.name "$(git -C "$ROOT" config user.name || say package counters)"
+	git -C "$dir" config user.email "$(git -C "$ROOT" config user.email || say package-counters@localhost)"
+	git -C "$dir" config core.hooksPath /dev/null
+
+	commit() {
+		GIT_AUTHOR_DATE=$DATE GIT_COMMITTER_DATE=$DATE \
+			clean_git -C "$dir" commit -q --allow-empty --cleanup=whitespace -F -
+	}
+
+	mapfile -t edited < <(edited_files)
+	pristine_files "$dir" "${edited[@]}"
+	say "The files of linux-source-$BASE that the series changes" | commit
+	git -C "$dir" tag base
+
+	for patch in "$EDITS"/backport-*.patch; do
+		[ -e "$patch" ] || continue
+		apply "$dir" "$patch"
+		backport_message "$patch" | commit
+	done
+	for slug in $(slugs); do
+		mapfile -t new < <(added_by "$slug")
+		if [ ${#new[@]} -gt 0 ]; then
+			(cd "$ROOT" && cp -p --parents -t "$dir" -- "${new[@]}") ||
+				die "series/$slug.txt names a new file that is not there"
+			git -C "$dir" add -f -- "${new[@]}"
+		fi
+		[ ! -e "$EDITS/$slug.patch" ] || apply "$dir" "$EDITS/$slug.patch"
+		if [ -e "$ROOT/series/$slug.txt" ]; then
+			message "$ROOT/series/$slug.txt"
+		else
+			say "$slug: (no message yet)"
+		fi | commit
+	done
 }

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+# Package-scope counters for perf: everything one does with this repository.
+# The work is in series/ (the patches) and vm/ (kernels, guests, tests).
+
+export BASE ?= 6.12
+
+help:		## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); gsub(/[$$][(]BASE[)]/, "$(BASE)"); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo '  Variables:   BASE=$(BASE) (kernel), ACCEL=tcg|kvm, SIGNOFF="Name <mail>" (series)'
+
+run: ours	## the demonstration: two packages, real perf and trace-cmd (first time: some minutes)
+	@vm/run -n demo -- vm/demo
+
+test: deps	## everything that can be checked, one summary at the end (under an hour)
+	@vm/test
+
+debug-test: deps	## KUnit and the kselftests on a kernel with lockdep, KASAN and friends
+	@vm/test debug
+
+shell: ours	## a guest to play in, with the pkg_clock module loaded
+	@vm/shell
+
+tree: deps	## out/$(BASE)/git: the series as git commits, to edit in
+	@series/tree git
+
+harvest:	## store the commits of out/$(BASE)/git back as files of this repository
+	@series/harvest
+
+series: deps	## out/series/*.patch, ready for `git am`
+	@series/export
+
+check: deps	## check the series itself: applies, exports, builds commit by commit, checkpatch
+	@series/check
+
+deps:		## install the Debian packages that are missing
+	@vm/deps
+
+clean:		## remove out/
+	rm -rf out
+
+ours: deps
+	@vm/build ours
+
+.PHONY: help run test debug-test shell tree harvest series check deps clean ours
