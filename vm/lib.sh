@@ -38,3 +38,9 @@ accel() {
 	fi
 	cat "$cache"
 }
+
+# Paths relative to $B let the kernels share what they have in common in the cache
+ccache_env() {
+	export CCACHE_BASEDIR=$B CCACHE_DIR=${CCACHE_DIR:-$OUT/ccache} CCACHE_SLOPPINESS=time_macros
+	export KBUILD_BUILD_TIMESTAMP='2025-01-01' KBUILD_BUILD_USER=guest KBUILD_BUILD_HOST=guest
+}
