@@ -1,0 +1,826 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Package-scope counters for perf, kept fresh by one hrtimer per package
+ */
+#define pr_fmt(fmt) "perf_pkg: " fmt
+
+#include <linux/bitfield.h>
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/export.h>
+#include <linux/init.h>
+#include <linux/math64.h>
+#include <linux/nospec.h>
+#include <linux/percpu.h>
+#include <linux/pid.h>
+#include <linux/sched/isolation.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
+#include <linux/timekeeping.h>
+#include <linux/topology.h>
+
+#include "pkg.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/perf_pkg.h>
+
+/*
+ * A counter that exists once per package can be read on that package alone.
+ * The CPUs that share one copy of it are a domain: a package by default, the
+ * driver says which. One pinned timer per PMU and domain, the refresher, reads
+ * all counters that are in use there and publishes what it found:
+ *
+ *	      domain 0				 domain 1
+ *	CPU 0	CPU 1	CPU 2		CPU 3	CPU 4	CPU 5
+ *	  |					  |
+ *	hrtimer					hrtimer
+ *	  | ->read()				  | ->read()
+ *	  v					  v
+ *	counter A: slot[0]			slot[1]
+ *	counter B: slot[0]			slot[1]
+ *	  \					  /
+ *	   `------------------+------------------'
+ *			      v
+ *		pmu::count(): sum of the slots' values, from any CPU
+ *
+ * A slot holds a value and the time of the hardware read behind it. The age of
+ * a count is now minus the oldest such time among the slots it was summed from.
+ *
+ * Two sorts of counters:
+ *
+ *   - The driver counts for an event only while that is scheduled in, with
+ *     ->start() and ->stop(), as for the run time of a task. The counter is
+ *     read at ->del() too, so that it is exact when its tasks sleep or are gone.
+ *     Nothing can be added to it while its events are off.
+ *
+ *   - The hardware counts always and for the whole domain (PERF_PKG_FREE_RUNNING)
+ *     or has a level (PERF_PKG_GAUGE). An event counts from ->add() to ->del(),
+ *     that is its window. perf opens such an event on each CPU of a domain and
+ *     adds up what they say, so only one of them may report: of the events that
+ *     one process opened alike, one per CPU, the first that is active. When it
+ *     goes, the next active one opens its window in the same instant.
+ *
+ * Inherited events share what their parent has. They start and stop the same
+ * counter, and report 0 themselves, so the core finds nothing to fold into
+ * child_count and nothing counts twice.
+ *
+ * Lifetime rules:
+ *
+ * A counter lives as long as one of its events. A slot is put on the list of
+ * its domain when an event of the counter is first scheduled in there, and
+ * stays until the counter goes: scheduling it out and in again touches neither
+ * the list nor a lock. The timer of a domain is armed while the list is not
+ * empty; where no task of a counter ever ran there is no timer for it. Readers
+ * in NMI context may look at an event that is being closed, so events and
+ * counters are freed after an RCU grace period. perf_pmu_unregister() is called
+ * when the last event is gone, as events pin the driver's module.
+ *
+ * Locking rules:
+ *
+ * perf_event_context::lock or interrupts off
+ *   perf_pkg_domain::lock
+ *     hrtimer base lock
+ *
+ * perf_pkg::mutex serialises creation and removal of counters and changes of
+ * the interval; the hotplug callbacks do not take it. A timer is stopped with
+ * perf_pkg_hold(), outside of the domain's lock because the timer takes it. To
+ * be held keeps others from arming it meanwhile:
+ *
+ *	CPU0 (last event of counter A)	CPU1 (first event of counter B)
+ *	lock; list empty; unlock
+ *					lock; add to the list;
+ *					timer runs already; unlock
+ *	hrtimer_cancel()
+ *					=> B is not refreshed, ever
+ *
+ * with perf_pkg_hold(), CPU1's slot is found by CPU0's perf_pkg_release(),
+ * which looks at the list again after the cancel.
+ *
+ * Publishing:
+ *
+ * The timer, ->del() on several CPUs of the domain, and perf_pkg_refresh() may
+ * read one counter at a time. perf_pkg_account() lets each advance the slot by
+ * the difference to the hardware value that the slot accounts for:
+ *
+ *	CPU0				CPU1
+ *	prev = slot->raw (10)
+ *	->read() = 20
+ *					prev = slot->raw (10)
+ *					->read() = 25
+ *					cmpxchg(raw, 10, 25), value += 15
+ *	cmpxchg(raw, 10, 20) fails
+ *	prev = 25, ->read() = 26
+ *	cmpxchg(raw, 25, 26), value += 1
+ *
+ * so a late value is never published and the value never steps back. Values of
+ * gauges cannot be added up, and those of free-running counters must stand
+ * still while a window opens or closes: these are read under the domain's lock.
+ *
+ * The stamp is taken before the read and written after the value:
+ *
+ *	publisher				reader
+ *	value += delta				stamp = atomic64_read_acquire()
+ *	atomic64_try_cmpxchg(stamp)		value
+ *
+ * who has seen a stamp will see a value that is as new or newer.
+ *
+ * CPU hotplug:
+ *
+ * The driver's domain_id() maps CPUs to domains; the timer carries its domain
+ * and never asks where it runs, except to refuse to read on a CPU that is not in
+ * the domain. The hotplug callbacks run on the CPU that comes or goes, while it
+ * can still be interrupted: a timer moves to another CPU of the domain before
+ * the hrtimer core could move it to some other package. The last CPU of a domain
+ * reads everything once more; sums keep these values, gauges go to 0. When a CPU
+ * of the domain returns, the hardware may have started anew, so counting goes on
+ * from the value found then.
+ */
+
+static enum cpuhp_state perf_pkg_cpuhp_state __ro_after_init;
+
+/**
+ * perf_pkg_package_id() - domain_id() for counters that exist once per package
+ * @cpu:	CPU number
+ *
+ * Context: Any.
+ * Return: The physical package id of @cpu, negative if it is not known
+ */
+int perf_pkg_package_id(unsigned int cpu)
+{
+	return topology_physical_package_id(cpu);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_package_id);
+
+struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
+{
+	return *this_cpu_ptr(pp->cpu_domain);
+}
+
+static u64 perf_pkg_interval_ns(struct perf_pkg *pp)
+{
+	return (u64)READ_ONCE(pp->interval_us) * NSEC_PER_USEC;
+}
+
+/* Slots of which the values must not change while perf_pkg_domain::lock is held */
+static bool perf_pkg_is_locked(const struct perf_pkg_counter *counter)
+{
+	return counter->desc.flags &
+	       (PERF_PKG_GAUGE | PERF_PKG_FREE_RUNNING | PERF_PKG_NO_TIMER);
+}
+
+/* Publishing */
+
+/*
+ * Reads the hardware until the slot accounts for the value read. Returns the
+ * difference that this made to the slot's value.
+ */
+static int perf_pkg_account(struct perf_pkg_slot *slot, s64 *delta)
+{
+	struct perf_pkg_counter *counter = slot->counter;
+	s64 prev = atomic64_read(&slot->raw);
+	u64 raw;
+	int ret;
+
+	do {
+		ret = counter->pp->ppmu->read(counter, &raw);
+		if (ret)
+			return ret;
+
+		raw &= counter->mask;
+		*delta = (raw - prev) & counter->mask;
+		/*
+		 * Clocks of two CPUs may differ a little. What was published
+		 * stays, until the hardware gets there.
+		 */
+		if (*delta < 0) {
+			*delta = 0;
+			return 0;
+		}
+		/* Pairs with itself: who sees our @raw reads the hardware after us. */
+	} while (!atomic64_try_cmpxchg(&slot->raw, &prev, raw));
+
+	atomic64_add(*delta, &slot->value);
+
+	return 0;
+}
+
+/* The same for a gauge and for the first read, with the domain locked */
+static int perf_pkg_set(struct perf_pkg_slot *slot, s64 *delta)
+{
+	struct perf_pkg_counter *counter = slot->counter;
+	u64 raw;
+	int ret;
+
+	ret = counter->pp->ppmu->read(counter, &raw);
+	if (ret)
+		return ret;
+
+	*delta = 0;
+	raw &= counter->mask;
+	if (counter->desc.flags & PERF_PKG_GAUGE) {
+		*delta = raw - atomic64_read(&slot->value);
+		atomic64_set(&slot->value, raw);
+	}
+	atomic64_set(&slot->raw, raw);
+
+	return 0;
+}
+
+static void perf_pkg_stamp(struct perf_pkg_slot *slot, s64 stamp)
+{
+	s64 old = atomic64_read(&slot->stamp);
+
+	/* Pairs with atomic64_read_acquire() in perf_pkg_age(). */
+	do {
+		if (old >= stamp)
+			return;
+	} while (!atomic64_try_cmpxchg_release(&slot->stamp, &old, stamp));
+}
+
+/*
+ * Interrupts are off. Without the domain's lock, slots that only count while an
+ * event is scheduled in can be published once the first read has succeeded.
+ */
+int perf_pkg_publish(struct perf_pkg_domain *dom,
+		     struct perf_pkg_slot *slot, bool locked)
+{
+	struct perf_pkg_counter *counter = slot->counter;
+	struct perf_pkg *pp = dom->pp;
+	u64 stamp;
+	s64 delta;
+	int ret;
+
+	stamp = ktime_get_mono_fast_ns();
+	if (counter->desc.flags & PERF_PKG_NO_VALUE)
+		goto stamp;
+
+	/* Pairs with smp_store_release() below. */
+	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE &&
+	    !(counter->desc.flags & PERF_PKG_GAUGE))
+		ret = perf_pkg_account(slot, &delta);
+	else if (locked)
+		ret = perf_pkg_set(slot, &delta);
+	else
+		return -EAGAIN;
+
+	if (ret) {
+		atomic64_inc(&pp->errors);
+		trace_perf_pkg_error(pp->name, counter->id, dom->id, ret);
+		return ret;
+	}
+
+	if (locked && slot->state == PERF_PKG_SLOT_BLIND) {
+		/* Pairs with smp_load_acquire() above: ->raw is valid. */
+		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
+	}
+
+	trace_perf_pkg_publish(pp->name, counter->id, dom->id,
+			       atomic64_read(&slot->value), delta);
+stamp:
+	/* A CPU on its way out must not date what nobody will refresh. */
+	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		perf_pkg_stamp(slot, stamp);
+
+	return 0;
+}
+
+/* Reads a counter on this CPU, with interrupts off and the domain not locked */
+int perf_pkg_publish_here(struct perf_pkg_domain *dom,
+			  struct perf_pkg_slot *slot)
+{
+	if (!perf_pkg_is_locked(slot->counter))
+		return perf_pkg_publish(dom, slot, false);
+
+	guard(raw_spinlock)(&dom->lock);
+
+	return perf_pkg_publish(dom, slot, true);
+}
+
+/**
+ * perf_pkg_refresh() - read a counter now, in the domain of this CPU
+ * @counter:	The counter
+ *
+ * Context: Interrupts off, not in an NMI.
+ * Return: 0, -ENODEV if the CPU has no domain, -EAGAIN if no event of the
+ * counter was active here yet, or the error of perf_pkg_pmu::read()
+ */
+int perf_pkg_refresh(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+	struct perf_pkg_slot *slot;
+
+	lockdep_assert_irqs_disabled();
+
+	if (!dom)
+		return -ENODEV;
+
+	slot = &counter->slot[dom->idx];
+	if (READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW)
+		return -EAGAIN;
+
+	return perf_pkg_publish_here(dom, slot);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_refresh);
+
+/* The timer of a domain */
+
+static bool perf_pkg_may_interrupt(unsigned int cpu)
+{
+	return housekeeping_test_cpu(cpu, HK_TYPE_TIMER) &&
+	       housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN);
+}
+
+/* This CPU if it will do, else one that is not isolated, else any */
+static unsigned int perf_pkg_choose_cpu(struct perf_pkg_domain *dom)
+{
+	unsigned int cpu, here = smp_processor_id();
+	bool local = cpumask_test_cpu(here, &dom->cpus);
+
+	if (local && perf_pkg_may_interrupt(here))
+		return here;
+
+	for_each_cpu(cpu, &dom->cpus) {
+		if (perf_pkg_may_interrupt(cpu))
+			return cpu;
+	}
+
+	return local ? here : cpumask_first(&dom->cpus);
+}
+
+static bool perf_pkg_wants_timer(struct perf_pkg_domain *dom)
+{
+	return dom->nr_slots && !dom->held && READ_ONCE(dom->pp->interval_us);
+}
+
+/* The domains of a PMU take their turns within an interval. */
+static void perf_pkg_start_timer(struct perf_pkg_domain *dom)
+{
+	struct perf_pkg *pp = dom->pp;
+	u64 since, phase, next, interval = perf_pkg_interval_ns(pp);
+
+	lockdep_assert_held(&dom->lock);
+
+	phase = div_u64(interval * dom->idx, READ_ONCE(pp->nr_domains));
+	next = ktime_get_ns() + interval;
+	div64_u64_rem(next - phase, interval, &since);
+	next -= since;
+
+	dom->timer_cpu = smp_processor_id();
+	trace_perf_pkg_timer_start(pp->name, dom->id, dom->timer_cpu, interval);
+	hrtimer_start(&dom->timer, ns_to_ktime(next), HRTIMER_MODE_ABS_PINNED_HARD);
+}
+
+/* Has the timer armed where it is needed, without waiting for that */
+static void perf_pkg_arm(struct perf_pkg_domain *dom)
+{
+	unsigned int cpu;
+
+	lockdep_assert_held(&dom->lock);
+
+	if (dom->timer_cpu >= 0 || !perf_pkg_wants_timer(dom))
+		return;
+
+	cpu = perf_pkg_choose_cpu(dom);
+	if (cpu == smp_processor_id())
+		perf_pkg_start_timer(dom);
+	else if (cpu < nr_cpu_ids)
+		irq_work_queue_on(&dom->arm_work, cpu);
+}
+
+static void perf_pkg_arm_work(struct irq_work *work)
+{
+	struct perf_pkg_domain *dom = container_of(work, struct perf_pkg_domain, arm_work);
+
+	guard(raw_spinlock)(&dom->lock);
+
+	if (dom->timer_cpu >= 0 || !perf_pkg_wants_timer(dom))
+		return;
+
+	/* The CPU may have left since it was chosen. */
+	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		perf_pkg_start_timer(dom);
+	else
+		perf_pkg_arm(dom);
+}
+
+static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
+{
+	lockdep_assert_held(&dom->lock);
+
+	if (dom->timer_cpu < 0)
+		return;
+
+	trace_perf_pkg_timer_stop(dom->pp->name, dom->id, dom->timer_cpu);
+	dom->timer_cpu = -1;
+}
+
+static void perf_pkg_refresh_all(struct perf_pkg_domain *dom)
+{
+	struct perf_pkg_slot *slot;
+
+	lockdep_assert_held(&dom->lock);
+
+	list_for_each_entry(slot, &dom->slots, node)
+		perf_pkg_publish(dom, slot, true);
+}
+
+static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
+{
+	struct perf_pkg_domain *dom = container_of(timer, struct perf_pkg_domain, timer);
+	u64 overruns, start = ktime_get_ns();
+	int cpu = smp_processor_id();
+	ktime_t lateness;
+
+	guard(raw_spinlock)(&dom->lock);
+
+	/* Another CPU's counter would be read here: leave that to a CPU of the domain. */
+	if (!cpumask_test_cpu(cpu, &dom->cpus)) {
+		perf_pkg_timer_stopped(dom);
+		perf_pkg_arm(dom);
+		return HRTIMER_NORESTART;
+	}
+
+	if (!perf_pkg_wants_timer(dom)) {
+		perf_pkg_timer_stopped(dom);
+		return HRTIMER_NORESTART;
+	}
+
+	lateness = ktime_sub(ns_to_ktime(start), hrtimer_get_expires(timer));
+	perf_pkg_refresh_all(dom);
+	overruns = hrtimer_forward_now(timer, ns_to_ktime(perf_pkg_interval_ns(dom->pp)));
+
+	trace_perf_pkg_refresh(dom->pp->name, dom->id, cpu, dom->nr_slots,
+			       ktime_get_ns() - start, ktime_to_ns(lateness),
+			       overruns ? overruns - 1 : 0);
+
+	return HRTIMER_RESTART;
+}
+
+/* Stops the timer until perf_pkg_release(), which arms it again if need be. */
+void perf_pkg_hold(struct perf_pkg_domain *dom)
+{
+	scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		dom->held++;
+
+	hrtimer_cancel(&dom->timer);
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		perf_pkg_timer_stopped(dom);
+}
+
+void perf_pkg_release(struct perf_pkg_domain *dom)
+{
+	guard(raw_spinlock_irqsave)(&dom->lock);
+
+	dom->held--;
+	perf_pkg_arm(dom);
+}
+
+/* Counters */
+
+/* The first event of a counter in a domain. Interrupts are off. */
+void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	guard(raw_spinlock)(&dom->lock);
+
+	if (slot->state != PERF_PKG_SLOT_NEW)
+		return;
+
+	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	perf_pkg_publish(dom, slot, true);
+
+	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
+		return;
+
+	list_add_tail(&slot->node, &dom->slots);
+	dom->nr_slots++;
+	perf_pkg_arm(dom);
+}
+
+static void perf_pkg_unlink(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	bool last;
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		if (list_empty(&slot->node))
+			return;
+
+		list_del_init(&slot->node);
+		last = !--dom->nr_slots;
+	}
+
+	if (last) {
+		perf_pkg_hold(dom);
+		perf_pkg_release(dom);
+	}
+}
+
+static void perf_pkg_counter_free(struct rcu_head *rcu)
+{
+	struct perf_pkg_counter *counter = container_of(rcu, struct perf_pkg_counter, rcu);
+
+	kfree(counter->slot);
+	kfree(counter);
+}
+
+static struct perf_pkg_counter *
+perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+			struct perf_event *event)
+{
+	size_t size = max(pp->ppmu->counter_size, sizeof(struct perf_pkg_counter));
+	struct perf_pkg_counter *counter;
+	int i, ret = -ENOMEM;
+
+	lockdep_assert_held(&pp->mutex);
+
+	counter = kzalloc(size, GFP_KERNEL);
+	if (!counter)
+		return ERR_PTR(-ENOMEM);
+
+	counter->slot = kcalloc(pp->max_domains, sizeof(*counter->slot), GFP_KERNEL);
+	if (!counter->slot)
+		goto free;
+
+	counter->pp = pp;
+	counter->desc = *desc;
+	counter->mask = GENMASK_ULL(desc->width - 1, 0);
+	counter->id = pp->next_id++;
+	refcount_set(&counter->ref, 1);
+	for (i = 0; i < pp->max_domains; i++) {
+		INIT_LIST_HEAD(&counter->slot[i].node);
+		counter->slot[i].counter = counter;
+	}
+
+	if (pp->ppmu->counter_init && !(desc->flags & PERF_PKG_NO_VALUE)) {
+		ret = pp->ppmu->counter_init(counter, event);
+		if (ret)
+			goto free;
+	}
+	list_add_tail(&counter->node, &pp->counters);
+
+	return counter;
+
+free:
+	kfree(counter->slot);
+	kfree(counter);
+	return ERR_PTR(ret);
+}
+
+/* The counter that others have under the same key, or a new one */
+struct perf_pkg_counter *
+perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+		     struct perf_event *event)
+{
+	struct perf_pkg_counter *counter;
+
+	guard(mutex)(&pp->mutex);
+
+	list_for_each_entry(counter, &pp->counters, node) {
+		if (desc->key && counter->desc.key == desc->key) {
+			refcount_inc(&counter->ref);
+			return counter;
+		}
+	}
+
+	return perf_pkg_counter_create(pp, desc, event);
+}
+
+void perf_pkg_counter_put(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg *pp = counter->pp;
+	int i;
+
+	if (!refcount_dec_and_mutex_lock(&counter->ref, &pp->mutex))
+		return;
+
+	list_del(&counter->node);
+	for (i = 0; i < pp->max_domains; i++)
+		perf_pkg_unlink(&pp->domain[i], &counter->slot[i]);
+	if (pp->ppmu->counter_exit && !(counter->desc.flags & PERF_PKG_NO_VALUE))
+		pp->ppmu->counter_exit(counter);
+	mutex_unlock(&pp->mutex);
+
+	call_rcu(&counter->rcu, perf_pkg_counter_free);
+}
+
+/* CPU hotplug, and the PMU's coming and going */
+
+struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id)
+{
+	/* Pairs with smp_store_release() in perf_pkg_add_domain(). */
+	unsigned int i, nr = smp_load_acquire(&pp->nr_domains);
+
+	for (i = 0; i < nr; i++) {
+		if (pp->domain[i].id == id)
+			return &pp->domain[i];
+	}
+
+	return NULL;
+}
+
+/* Hotplug serialises this. */
+static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
+{
+	struct perf_pkg_domain *dom;
+
+	if (pp->nr_domains == pp->max_domains) {
+		pr_warn_once("%s: more domains than CPUs can have, %d is left out\n",
+			     pp->name, id);
+		return NULL;
+	}
+
+	dom = &pp->domain[pp->nr_domains];
+	dom->id = id;
+	/* Pairs with smp_load_acquire() in perf_pkg_find_domain(). */
+	smp_store_release(&pp->nr_domains, pp->nr_domains + 1);
+
+	return dom;
+}
+
+static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
+{
+	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
+	int id = pp->ppmu->domain_id(cpu);
+	struct perf_pkg_domain *dom;
+	struct perf_pkg_slot *slot;
+	bool first;
+
+	if (id < 0)
+		return 0;
+
+	dom = perf_pkg_find_domain(pp, id) ?: perf_pkg_add_domain(pp, id);
+	*per_cpu_ptr(pp->cpu_domain, cpu) = dom;
+	if (!dom)
+		return 0;
+
+	guard(raw_spinlock_irqsave)(&dom->lock);
+
+	first = cpumask_empty(&dom->cpus);
+	cpumask_set_cpu(cpu, &dom->cpus);
+	if (!first)
+		return 0;
+
+	/* The domain is back, its hardware may have started anew. */
+	list_for_each_entry(slot, &dom->slots, node)
+		WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	perf_pkg_refresh_all(dom);
+	perf_pkg_arm(dom);
+
+	return 0;
+}
+
+/* The last CPU of the domain goes. */
+static void perf_pkg_retire(struct perf_pkg_domain *dom)
+{
+	struct perf_pkg_slot *slot;
+
+	lockdep_assert_held(&dom->lock);
+
+	list_for_each_entry(slot, &dom->slots, node) {
+		if (slot->counter->desc.flags & PERF_PKG_GAUGE)
+			atomic64_set(&slot->value, 0);
+		atomic64_set(&slot->stamp, 0);
+	}
+}
+
+static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
+{
+	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
+	struct perf_pkg_domain *dom = *per_cpu_ptr(pp->cpu_domain, cpu);
+	unsigned int to;
+	bool moves;
+
+	if (!dom)
+		return 0;
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		moves = dom->timer_cpu == cpu;
+		if (cpumask_equal(&dom->cpus, cpumask_of(cpu))) {
+			perf_pkg_refresh_all(dom);
+			perf_pkg_retire(dom);
+		}
+		cpumask_clear_cpu(cpu, &dom->cpus);
+	}
+
+	if (!moves)
+		return 0;
+
+	perf_pkg_hold(dom);
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		to = perf_pkg_choose_cpu(dom);
+		trace_perf_pkg_timer_migrate(pp->name, dom->id, cpu,
+					     to < nr_cpu_ids ? (int)to : -1);
+	}
+	perf_pkg_release(dom);
+
+	return 0;
+}
+
+static void perf_pkg_init_domain(struct perf_pkg *pp, unsigned int idx)
+{
+	struct perf_pkg_domain *dom = &pp->domain[idx];
+
+	raw_spin_lock_init(&dom->lock);
+	dom->pp = pp;
+	dom->idx = idx;
+	dom->timer_cpu = -1;
+	INIT_LIST_HEAD(&dom->slots);
+	INIT_LIST_HEAD(&dom->events);
+	dom->arm_work = IRQ_WORK_INIT_HARD(perf_pkg_arm_work);
+	hrtimer_setup(&dom->timer, perf_pkg_timer_fn, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_ABS_PINNED_HARD);
+}
+
+/*
+ * The number of domains there can ever be. A CPU that is offline now may turn
+ * out to be in a domain of its own.
+ */
+static unsigned int perf_pkg_max_domains(struct perf_pkg_pmu *ppmu)
+{
+	unsigned int cpu, other, nr = 0;
+
+	for_each_possible_cpu(cpu) {
+		if (!cpu_online(cpu)) {
+			nr++;
+			continue;
+		}
+		for_each_online_cpu(other) {
+			if (ppmu->domain_id(other) == ppmu->domain_id(cpu))
+				break;
+		}
+		if (other == cpu)
+			nr++;
+	}
+
+	return nr;
+}
+
+/* Lets CPUs join their domains. Returns what the PMU's events can work with. */
+struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
+{
+	struct perf_pkg *pp;
+	unsigned int i, nr;
+	int ret = -ENOMEM;
+
+	scoped_guard(cpus_read_lock)
+		nr = perf_pkg_max_domains(ppmu);
+	pp = kvzalloc(struct_size(pp, domain, nr), GFP_KERNEL);
+	if (!pp)
+		return ERR_PTR(-ENOMEM);
+
+	pp->cpu_domain = alloc_percpu(struct perf_pkg_domain *);
+	if (!pp->cpu_domain)
+		goto free;
+
+	pp->ppmu = ppmu;
+	pp->name = name;
+	pp->interval_us = ppmu->interval_us;
+	pp->max_domains = nr;
+	mutex_init(&pp->mutex);
+	INIT_LIST_HEAD(&pp->counters);
+	for (i = 0; i < nr; i++)
+		perf_pkg_init_domain(pp, i);
+
+	ret = cpuhp_state_add_instance(perf_pkg_cpuhp_state, &pp->hp_node);
+	if (ret)
+		goto free_percpu;
+
+	return pp;
+
+free_percpu:
+	free_percpu(pp->cpu_domain);
+free:
+	kvfree(pp);
+	return ERR_PTR(ret);
+}
+
+/* The PMU has no events any more. */
+void perf_pkg_destroy(struct perf_pkg *pp)
+{
+	unsigned int i;
+
+	cpuhp_state_remove_instance_nocalls(perf_pkg_cpuhp_state, &pp->hp_node);
+
+	for (i = 0; i < pp->max_domains; i++) {
+		perf_pkg_hold(&pp->domain[i]);
+		irq_work_sync(&pp->domain[i].arm_work);
+	}
+
+	free_percpu(pp->cpu_domain);
+	kvfree(pp);
+}
+
+static int __init perf_pkg_init(void)
+{
+	int ret;
+
+	ret = cpuhp_setup_state_multi(CPUHP_AP_ONLINE_DYN, "perf/pkg:online",
+				      perf_pkg_cpu_online, perf_pkg_cpu_offline);
+	if (ret < 0)
+		return ret;
+
+	perf_pkg_cpuhp_state = ret;
+
+	return 0;
+}
+core_initcall(perf_pkg_init);

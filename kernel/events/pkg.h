@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _KERNEL_EVENTS_PKG_H
+#define _KERNEL_EVENTS_PKG_H
+
+#include <linux/atomic.h>
+#include <linux/cache.h>
+#include <linux/cpumask.h>
+#include <linux/hrtimer.h>
+#include <linux/irq_work.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/perf_pkg.h>
+#include <linux/refcount.h>
+#include <linux/seqlock.h>
+#include <linux/spinlock.h>
+
+#define PERF_PKG_INTERVAL_MIN_US	100U
+#define PERF_PKG_INTERVAL_MAX_US	10000000U
+
+/**
+ * enum perf_pkg_slot_state - what a slot can be used for
+ * @PERF_PKG_SLOT_NEW:	No event of the counter was active in the domain yet
+ * @PERF_PKG_SLOT_BLIND: On the domain's list, but no read succeeded yet
+ * @PERF_PKG_SLOT_LIVE:	Values are counted from a first successful read
+ *
+ * Changes under perf_pkg_domain::lock, is read without it.
+ */
+enum perf_pkg_slot_state {
+	PERF_PKG_SLOT_NEW,
+	PERF_PKG_SLOT_BLIND,
+	PERF_PKG_SLOT_LIVE,
+};
+
+/**
+ * struct perf_pkg_slot - a counter's last published value in one domain
+ * @value:	A gauge's level, or all that was counted since the slot went
+ *		live. Not a gauge: only ever grows.
+ * @stamp:	When the hardware was read, in ns of ktime_get_mono_fast_ns(),
+ *		taken before the read. 0: never, or the domain has no CPU now.
+ *		Written after @value: who sees a stamp sees a value that is at
+ *		least as new.
+ * @raw:	The hardware value that @value accounts for
+ * @node:	Entry in perf_pkg_domain::slots, under perf_pkg_domain::lock
+ * @counter:	The counter this is a slot of. Constant.
+ * @state:	enum perf_pkg_slot_state
+ *
+ * Writers of @value, @stamp, @raw are the CPUs of the domain with interrupts
+ * off: under perf_pkg_domain::lock for gauges and free-running counters, else
+ * lock-free (see perf_pkg_account()).
+ */
+struct perf_pkg_slot {
+	atomic64_t			value;
+	atomic64_t			stamp;
+	atomic64_t			raw;
+	struct list_head		node;
+	struct perf_pkg_counter		*counter;
+	enum perf_pkg_slot_state	state;
+} ____cacheline_aligned;
+
+/**
+ * struct perf_pkg_domain - one domain of a PMU and its refresher
+ * @lock:	Innermost but for the hrtimer base. Taken with interrupts off,
+ *		by the timer, by the first event of a counter in the domain, by
+ *		free-running counters' events, and at hotplug. Never held
+ *		across hrtimer_cancel().
+ * @pp:		The PMU. Constant.
+ * @id:		What perf_pkg_pmu::domain_id() says. Constant once in use.
+ * @idx:	Index of the domain's slot. Constant.
+ * @timer:	Refreshes @slots. Runs while @slots is not empty.
+ * @timer_cpu:	CPU the timer is armed on, -1: not armed. Under @lock.
+ * @held:	Number of tasks that have the timer stopped for a change; it is
+ *		not armed meanwhile. Under @lock.
+ * @cpus:	Online CPUs of the domain. Under @lock.
+ * @slots:	Slots that the timer refreshes. Under @lock.
+ * @nr_slots:	Length of @slots. Under @lock.
+ * @events:	CPU events of free-running counters and gauges. Under @lock.
+ * @arm_work:	Arms the timer from the CPU that it shall run on
+ */
+struct perf_pkg_domain {
+	raw_spinlock_t		lock;
+	struct perf_pkg		*pp;
+	int			id;
+	unsigned int		idx;
+	struct hrtimer		timer;
+	int			timer_cpu;
+	unsigned int		held;
+	struct cpumask		cpus;
+	struct list_head	slots;
+	unsigned int		nr_slots;
+	struct list_head	events;
+	struct irq_work		arm_work;
+};
+
+/**
+ * struct perf_pkg - the engine's side of a PMU
+ * @ppmu:	The driver's side. Constant.
+ * @name:	Name of the PMU. Constant.
+ * @mutex:	Serialises changes of @counters, of @interval_us and of the set
+ *		of domains. Taken at hotplug too.
+ * @counters:	All counters of the PMU. Under @mutex.
+ * @interval_us: Refresh interval in us, 0: no timer
+ * @errors:	Failed hardware reads
+ * @next_id:	For perf_pkg_counter::id. Under @mutex.
+ * @hp_node:	For the CPU hotplug callbacks
+ * @cpu_domain:	The domain each CPU is in, NULL if it has none. Written at
+ *		hotplug before any event can be active on the CPU; constant then.
+ * @max_domains: Length of @domain. Constant.
+ * @nr_domains:	Domains seen so far. Only ever grows, under @mutex.
+ * @domain:	The domains
+ */
+struct perf_pkg {
+	struct perf_pkg_pmu		*ppmu;
+	const char			*name;
+	struct mutex			mutex;
+	struct list_head		counters;
+	unsigned int			interval_us;
+	atomic64_t			errors;
+	unsigned int			next_id;
+	struct hlist_node		hp_node;
+	struct perf_pkg_domain		* __percpu *cpu_domain;
+	unsigned int			max_domains;
+	unsigned int			nr_domains;
+	struct perf_pkg_domain		domain[] __counted_by(max_domains);
+};
+
+/**
+ * struct perf_pkg_window - what a CPU event reports of its domain's value
+ * @base:	Value of the slot when the window was opened
+ * @sum:	Windows that are closed: what was counted in all of them, or the
+ *		level of a gauge at the end
+ * @open:	Whether the event reports now
+ */
+struct perf_pkg_window {
+	u64	base;
+	u64	sum;
+	bool	open;
+};
+
+/**
+ * struct perf_pkg_event - what the engine knows of an event and its children
+ * @counter:	What the event monitors. Constant.
+ * @first:	Index of the first slot to sum. Constant.
+ * @nr:		Number of slots to sum; UINT_MAX: all domains, 0: none. Constant.
+ * @mask:	If not 0: sum only the slots with these indices. Constant.
+ * @age:	The event reports the age of the counter, not its value. Constant.
+ * @ref:	The event and its children
+ * @domain:	Set for the CPU event of a gauge or a free-running counter, of
+ *		which only one in a set reports. Constant.
+ * @owner:	Who opened the event: one set is of one owner. Constant.
+ * @cpu:	The CPU of the event. Constant.
+ * @rank:	How many alike @owner had opened before on @cpu: one set has one
+ *		event of each CPU. Constant.
+ * @config:	perf_event_attr::config, the same within a set. Constant.
+ * @config1:	perf_event_attr::config1, the same within a set. Constant.
+ * @active:	The event is scheduled in. Under perf_pkg_domain::lock.
+ * @node:	Entry in perf_pkg_domain::events
+ * @seq:	Lets an NMI read one of the two @window while the other is written
+ * @window:	Under perf_pkg_domain::lock
+ * @rcu:	Readers of a count may be in an NMI
+ */
+struct perf_pkg_event {
+	struct perf_pkg_counter	*counter;
+	unsigned int		first;
+	unsigned int		nr;
+	u64			mask;
+	bool			age;
+	refcount_t		ref;
+
+	struct perf_pkg_domain	*domain;
+	struct pid		*owner;
+	int			cpu;
+	unsigned int		rank;
+	u64			config;
+	u64			config1;
+	bool			active;
+	struct list_head	node;
+	seqcount_latch_t	seq;
+	struct perf_pkg_window	window[2];
+
+	struct rcu_head		rcu;
+};
+
+struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name);
+void perf_pkg_destroy(struct perf_pkg *pp);
+
+struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp);
+struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id);
+void perf_pkg_hold(struct perf_pkg_domain *dom);
+void perf_pkg_release(struct perf_pkg_domain *dom);
+
+struct perf_pkg_counter *
+perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+		     struct perf_event *event);
+void perf_pkg_counter_put(struct perf_pkg_counter *counter);
+
+void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+		     bool locked);
+int perf_pkg_publish_here(struct perf_pkg_domain *dom,
+			  struct perf_pkg_slot *slot);
+
+#endif /* _KERNEL_EVENTS_PKG_H */

@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Package-scope counters for perf: events, PMU methods and sysfs
+ *
+ * The mechanism below, slots and their refreshers, is in pkg.c.
+ */
+#include <linux/bitfield.h>
+#include <linux/cpumask.h>
+#include <linux/device.h>
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/kernel.h>
+#include <linux/kstrtox.h>
+#include <linux/minmax.h>
+#include <linux/percpu.h>
+#include <linux/pid.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
+#include <linux/timekeeping.h>
+
+#include <trace/events/perf_pkg.h>
+
+#include "pkg.h"
+
+/* What the slots say */
+
+static u64 perf_pkg_sum_selected(const struct perf_pkg_event *pe)
+{
+	u64 mask, sum = 0;
+
+	for (mask = pe->mask; mask; mask &= mask - 1)
+		sum += atomic64_read(&pe->counter->slot[__ffs64(mask)].value);
+
+	return sum;
+}
+
+static unsigned int perf_pkg_nr_slots(const struct perf_pkg_event *pe)
+{
+	return pe->nr != UINT_MAX ? pe->nr : READ_ONCE(pe->counter->pp->nr_domains);
+}
+
+static u64 perf_pkg_sum(const struct perf_pkg_event *pe)
+{
+	const struct perf_pkg_slot *slot = &pe->counter->slot[pe->first];
+	unsigned int i, nr = perf_pkg_nr_slots(pe);
+	u64 sum = 0;
+
+	if (pe->mask)
+		return perf_pkg_sum_selected(pe);
+
+	for (i = 0; i < nr; i++)
+		sum += atomic64_read(&slot[i].value);
+
+	return sum;
+}
+
+/* ns since the oldest read, 0 if nothing was read yet */
+static u64 perf_pkg_age(const struct perf_pkg_event *pe)
+{
+	const struct perf_pkg_slot *slot = &pe->counter->slot[pe->first];
+	unsigned int i, nr = perf_pkg_nr_slots(pe);
+	u64 now, stamp, oldest = U64_MAX;
+
+	for (i = 0; i < nr; i++) {
+		if (pe->mask && !(i < PERF_PKG_MAX_SELECT && pe->mask & BIT_ULL(i)))
+			continue;
+		/* Pairs with the release in perf_pkg_stamp(). */
+		stamp = atomic64_read_acquire(&slot[i].stamp);
+		if (stamp)
+			oldest = min(oldest, stamp);
+	}
+
+	now = ktime_get_mono_fast_ns();
+
+	return now > oldest ? now - oldest : 0;
+}
+
+/* The window of a CPU event on what counts for the whole domain */
+
+static bool perf_pkg_is_gauge(const struct perf_pkg_event *pe)
+{
+	return pe->age || pe->counter->desc.flags & PERF_PKG_GAUGE;
+}
+
+static void perf_pkg_write_window(struct perf_pkg_event *pe, struct perf_pkg_window window)
+{
+	lockdep_assert_held(&pe->domain->lock);
+
+	write_seqcount_latch_begin(&pe->seq);
+	pe->window[0] = window;
+	write_seqcount_latch(&pe->seq);
+	pe->window[1] = window;
+	write_seqcount_latch_end(&pe->seq);
+}
+
+static void perf_pkg_set_window(struct perf_pkg_event *pe, bool open)
+{
+	u64 value = pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
+	struct perf_pkg_window window = pe->window[0];
+
+	if (perf_pkg_is_gauge(pe))
+		window.sum = value;
+	else if (window.open)
+		window.sum += value - window.base;
+	window.base = value;
+	window.open = open;
+	perf_pkg_write_window(pe, window);
+}
+
+/* Somebody else reports the level now. */
+static void perf_pkg_clear_gauge(struct perf_pkg_event *pe)
+{
+	if (perf_pkg_is_gauge(pe))
+		perf_pkg_write_window(pe, (struct perf_pkg_window){ });
+}
+
+/* Of the events in one set, one per CPU, only one may report. */
+static bool perf_pkg_same_set(const struct perf_pkg_event *a,
+			      const struct perf_pkg_event *b)
+{
+	return a->owner == b->owner && a->rank == b->rank &&
+	       a->config == b->config && a->config1 == b->config1;
+}
+
+static void perf_pkg_open_window(struct perf_pkg_event *pe,
+				 struct perf_pkg_slot *slot)
+{
+	struct perf_pkg_domain *dom = pe->domain;
+	struct perf_pkg_event *other;
+
+	guard(raw_spinlock)(&dom->lock);
+
+	pe->active = true;
+	list_for_each_entry(other, &dom->events, node) {
+		if (!perf_pkg_same_set(pe, other))
+			continue;
+		if (other->window[0].open) {
+			perf_pkg_clear_gauge(pe);
+			return;
+		}
+		perf_pkg_clear_gauge(other);
+	}
+
+	perf_pkg_publish(dom, slot, true);
+	perf_pkg_set_window(pe, true);
+}
+
+/* A gauge keeps its last level, unless another event of the set goes on. */
+static void perf_pkg_close_window(struct perf_pkg_event *pe,
+				  struct perf_pkg_slot *slot)
+{
+	struct perf_pkg_domain *dom = pe->domain;
+	struct perf_pkg_event *heir;
+
+	guard(raw_spinlock)(&dom->lock);
+
+	pe->active = false;
+	if (!pe->window[0].open)
+		return;
+
+	perf_pkg_publish(dom, slot, true);
+	perf_pkg_set_window(pe, false);
+
+	list_for_each_entry(heir, &dom->events, node) {
+		if (heir->active && perf_pkg_same_set(pe, heir)) {
+			perf_pkg_set_window(heir, true);
+			perf_pkg_clear_gauge(pe);
+			return;
+		}
+	}
+}
+
+static void perf_pkg_join_set(struct perf_pkg_event *pe)
+{
+	struct perf_pkg_event *other;
+
+	guard(raw_spinlock_irqsave)(&pe->domain->lock);
+
+	list_for_each_entry(other, &pe->domain->events, node) {
+		if (other->owner == pe->owner && other->config == pe->config &&
+		    other->config1 == pe->config1 && other->cpu == pe->cpu)
+			pe->rank = max(pe->rank, other->rank + 1);
+	}
+	list_add_tail(&pe->node, &pe->domain->events);
+}
+
+static void perf_pkg_leave_set(struct perf_pkg_event *pe)
+{
+	guard(raw_spinlock_irqsave)(&pe->domain->lock);
+
+	list_del(&pe->node);
+}
+
+/* Reading, in any context */
+
+static u64 perf_pkg_value(struct perf_pkg_event *pe)
+{
+	struct perf_pkg_window window;
+	unsigned int seq;
+	u64 value;
+
+	if (!pe->domain)
+		return pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
+
+	do {
+		seq = read_seqcount_latch(&pe->seq);
+		window = pe->window[seq & 1];
+		value = pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
+	} while (read_seqcount_latch_retry(&pe->seq, seq));
+
+	if (!window.open)
+		return window.sum;
+
+	return perf_pkg_is_gauge(pe) ? value : window.sum + value - window.base;
+}
+
+/**
+ * perf_pkg_event_count() - pmu::count() of all PMUs of the engine
+ * @event:	The event
+ *
+ * Context: Any, NMI included. Takes no lock.
+ * Return: The sum of what was last published for @event and its children; 0 if
+ * @event is a child
+ */
+u64 perf_pkg_event_count(struct perf_event *event)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_counter *counter = pe->counter;
+	u64 value;
+
+	if (event->parent)
+		return 0;
+
+	value = perf_pkg_value(pe);
+	if (!perf_pkg_is_gauge(pe))
+		value -= local64_read(&event->count);
+
+	if (trace_perf_pkg_read_enabled())
+		trace_perf_pkg_read(counter->pp->name, counter->id, value, perf_pkg_age(pe));
+
+	return value;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_event_count);
+
+/**
+ * perf_pkg_event_counter() - the counter that an event monitors
+ * @event:	An event for which perf_pkg_pmu::event_init() succeeded
+ *
+ * Context: Any.
+ * Return: The counter
+ */
+struct perf_pkg_counter *perf_pkg_event_counter(struct perf_event *event)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+
+	return pe->counter;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_event_counter);
+
+/* PMU methods */
+
+static bool perf_pkg_is_cgroup_event(struct perf_event *event)
+{
+#ifdef CONFIG_CGROUP_PERF
+	return event->cgrp;
+#else
+	return false;
+#endif
+}
+
+static int perf_pkg_event_add(struct perf_event *event, int flags)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_counter *counter = pe->counter;
+	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+	struct perf_pkg_slot *slot;
+
+	if (!dom)
+		return -ENODEV;
+
+	slot = &counter->slot[dom->idx];
+	if (unlikely(READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW))
+		perf_pkg_link(dom, slot);
+
+	/* What a whole domain did cannot be told apart by cgroup. */
+	if (pe->domain && (pe->domain != dom || perf_pkg_is_cgroup_event(event)))
+		return -EOPNOTSUPP;
+
+	if (!pe->age && ppmu->start)
+		ppmu->start(counter, event);
+
+	if (pe->domain)
+		perf_pkg_open_window(pe, slot);
+	else if (!pe->age && counter->desc.flags & PERF_PKG_NO_TIMER)
+		perf_pkg_publish_here(dom, slot);
+
+	perf_event_update_userpage(event);
+
+	return 0;
+}
+
+static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_counter *counter = pe->counter;
+	unsigned int flags = counter->desc.flags;
+	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+	struct perf_pkg_slot *slot = &counter->slot[dom->idx];
+
+	if (!pe->age && ppmu->stop)
+		ppmu->stop(counter, event);
+
+	/* The value must be exact now: nobody counts it any further. */
+	if (pe->domain)
+		perf_pkg_close_window(pe, slot);
+	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
+		perf_pkg_publish_here(dom, slot);
+
+	perf_event_update_userpage(event);
+}
+
+/* Events of the engine have no overflow: there is nothing to throttle or restart. */
+static void perf_pkg_event_start(struct perf_event *event, int flags)
+{
+}
+
+static void perf_pkg_event_stop(struct perf_event *event, int flags)
+{
+}
+
+static void perf_pkg_event_read(struct perf_event *event)
+{
+}
+
+static void perf_pkg_event_put(struct perf_pkg_event *pe)
+{
+	if (!refcount_dec_and_test(&pe->ref))
+		return;
+
+	if (pe->domain)
+		perf_pkg_leave_set(pe);
+	put_pid(pe->owner);
+	perf_pkg_counter_put(pe->counter);
+	kfree_rcu(pe, rcu);
+}
+
+static void perf_pkg_event_destroy(struct perf_event *event)
+{
+	perf_pkg_event_put(event->pmu_private);
+}
+
+/* What no event of the engine can do, whatever it monitors */
+static int perf_pkg_event_check(struct perf_event *event)
+{
+	struct perf_event_attr *leader = &event->group_leader->attr;
+	struct perf_event_attr *attr = &event->attr;
+
+	if (is_sampling_event(event))
+		return -EINVAL;
+
+	if (has_branch_stack(event))
+		return -EOPNOTSUPP;
+
+	/* Children have no counts of their own. */
+	if (attr->inherit_stat)
+		return -EOPNOTSUPP;
+
+	if (attr->inherit && (attr->sample_type | leader->sample_type) & PERF_SAMPLE_READ)
+		return -EOPNOTSUPP;
+
+	return 0;
+}
+
+/* The indices of the domains in config1, which has their ids */
+static int perf_pkg_event_mask(struct perf_pkg *pp, u64 ids, u64 *mask)
+{
+	struct perf_pkg_domain *dom;
+
+	for (*mask = 0; ids; ids &= ids - 1) {
+		dom = perf_pkg_find_domain(pp, __ffs64(ids));
+		if (!dom || dom->idx >= PERF_PKG_MAX_SELECT)
+			return -ENODEV;
+		*mask |= BIT_ULL(dom->idx);
+	}
+
+	return 0;
+}
+
+/* Chooses the slots that the event sums. */
+static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg_event *pe)
+{
+	struct perf_pkg *pp = pe->counter->pp;
+	struct perf_pkg_domain *dom;
+	u64 mask;
+	int ret;
+
+	ret = perf_pkg_event_mask(pp, event->attr.config1, &mask);
+	if (ret)
+		return ret;
+
+	if (event->attach_state & PERF_ATTACH_TASK) {
+		pe->nr = UINT_MAX;
+		pe->mask = mask;
+		return 0;
+	}
+
+	dom = cpu_possible(event->cpu) ? *per_cpu_ptr(pp->cpu_domain, event->cpu) : NULL;
+	if (!dom)
+		return -ENODEV;
+
+	pe->first = dom->idx;
+	pe->nr = !mask || (dom->idx < PERF_PKG_MAX_SELECT && mask & BIT_ULL(dom->idx));
+	if (!pe->nr || !(perf_pkg_is_gauge(pe) ||
+			 pe->counter->desc.flags & PERF_PKG_FREE_RUNNING))
+		return 0;
+
+	pe->domain = dom;
+	pe->owner = get_task_pid(current, PIDTYPE_TGID);
+	pe->cpu = event->cpu;
+	pe->config = event->attr.config;
+	pe->config1 = event->attr.config1;
+	seqcount_latch_init(&pe->seq);
+	perf_pkg_join_set(pe);
+
+	return 0;
+}
+
+static struct perf_pkg_counter *
+perf_pkg_event_get_counter(struct perf_event *event, struct perf_pkg_pmu *ppmu, bool age)
+{
+	struct perf_event *leader = event->group_leader;
+	struct perf_pkg_desc desc = { .width = 64 };
+	struct perf_pkg_counter *counter;
+	int ret;
+
+	if (age && event->attr.config != PERF_PKG_EVENT_AGE)
+		return ERR_PTR(-EINVAL);
+
+	/* The age of the values beside which it is read, if these are ours */
+	if (age && leader != event && leader->pmu == event->pmu) {
+		counter = perf_pkg_event_counter(leader);
+		refcount_inc(&counter->ref);
+		return counter;
+	}
+
+	if (age) {
+		desc.flags = PERF_PKG_NO_VALUE;
+	} else {
+		ret = ppmu->event_init(event, &desc);
+		if (ret)
+			return ERR_PTR(ret);
+	}
+
+	/* Nobody can tell which task it was. */
+	if (desc.flags & PERF_PKG_FREE_RUNNING && !(desc.flags & PERF_PKG_GAUGE) &&
+	    event->attach_state & PERF_ATTACH_TASK)
+		return ERR_PTR(-EOPNOTSUPP);
+
+	return perf_pkg_counter_get(ppmu->pp, &desc, event);
+}
+
+static int perf_pkg_event_init(struct perf_event *event)
+{
+	struct perf_pkg_pmu *ppmu = container_of(event->pmu, struct perf_pkg_pmu, pmu);
+	bool age = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config) == PERF_PKG_EVENT_AGE;
+	struct perf_pkg_counter *counter;
+	struct perf_pkg_event *pe;
+	int ret;
+
+	if (event->attr.type != event->pmu->type)
+		return -ENOENT;
+
+	if (event->parent) {
+		pe = event->parent->pmu_private;
+		refcount_inc(&pe->ref);
+		goto done;
+	}
+
+	ret = perf_pkg_event_check(event);
+	if (ret)
+		return ret;
+
+	pe = kzalloc(sizeof(*pe), GFP_KERNEL);
+	if (!pe)
+		return -ENOMEM;
+
+	counter = perf_pkg_event_get_counter(event, ppmu, age);
+	if (IS_ERR(counter)) {
+		kfree(pe);
+		return PTR_ERR(counter);
+	}
+
+	refcount_set(&pe->ref, 1);
+	pe->counter = counter;
+	pe->age = age;
+	ret = perf_pkg_event_select(event, pe);
+	if (ret) {
+		perf_pkg_event_put(pe);
+		return ret;
+	}
+done:
+	event->pmu_private = pe;
+	event->destroy = perf_pkg_event_destroy;
+
+	return 0;
+}
+
+/* sysfs */
+
+static bool perf_pkg_interval_valid(unsigned int us)
+{
+	return !us || (us >= PERF_PKG_INTERVAL_MIN_US && us <= PERF_PKG_INTERVAL_MAX_US);
+}
+
+static struct perf_pkg *perf_pkg_from_dev(struct device *dev)
+{
+	struct pmu *pmu = dev_get_drvdata(dev);
+
+	return container_of(pmu, struct perf_pkg_pmu, pmu)->pp;
+}
+
+static ssize_t refresh_interval_us_show(struct device *dev,
+					struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(perf_pkg_from_dev(dev)->interval_us));
+}
+
+static ssize_t refresh_interval_us_store(struct device *dev,
+					 struct device_attribute *attr,
+					 const char *buf, size_t count)
+{
+	struct perf_pkg *pp = perf_pkg_from_dev(dev);
+	unsigned int i, us;
+	int ret;
+
+	ret = kstrtouint(buf, 0, &us);
+	if (ret)
+		return ret;
+
+	if (!perf_pkg_interval_valid(us))
+		return -ERANGE;
+
+	guard(mutex)(&pp->mutex);
+
+	for (i = 0; i < pp->max_domains; i++)
+		perf_pkg_hold(&pp->domain[i]);
+	WRITE_ONCE(pp->interval_us, us);
+	for (i = 0; i < pp->max_domains; i++)
+		perf_pkg_release(&pp->domain[i]);
+
+	return count;
+}
+static DEVICE_ATTR_RW(refresh_interval_us);
+
+static ssize_t errors_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&perf_pkg_from_dev(dev)->errors));
+}
+static DEVICE_ATTR_RO(errors);
+
+static struct attribute *perf_pkg_attrs[] = {
+	&dev_attr_refresh_interval_us.attr,
+	&dev_attr_errors.attr,
+	NULL,
+};
+
+static const struct attribute_group perf_pkg_group = {
+	.attrs	= perf_pkg_attrs,
+};
+
+PMU_FORMAT_ATTR(pkgmask, "config1:0-63");
+
+static struct attribute *perf_pkg_format_attrs[] = {
+	&format_attr_pkgmask.attr,
+	NULL,
+};
+
+static const struct attribute_group perf_pkg_format_group = {
+	.name	= "format",
+	.attrs	= perf_pkg_format_attrs,
+};
+
+PMU_EVENT_ATTR_STRING(age, perf_pkg_age_attr, "event=0xff");
+PMU_EVENT_ATTR_STRING(age.unit, perf_pkg_age_unit, "ns");
+PMU_EVENT_ATTR_STRING(age.snapshot, perf_pkg_age_snapshot, "1");
+
+static struct attribute *perf_pkg_event_attrs[] = {
+	&perf_pkg_age_attr.attr.attr,
+	&perf_pkg_age_unit.attr.attr,
+	&perf_pkg_age_snapshot.attr.attr,
+	NULL,
+};
+
+static const struct attribute_group perf_pkg_event_group = {
+	.name	= "events",
+	.attrs	= perf_pkg_event_attrs,
+};
+
+static const struct attribute_group *perf_pkg_groups[] = {
+	&perf_pkg_group,
+	&perf_pkg_format_group,
+	&perf_pkg_event_group,
+	NULL,
+};
+
+/**
+ * perf_pkg_register() - register a PMU whose counters exist once per domain
+ * @ppmu:	The PMU, filled in by the driver; in use until perf_pkg_unregister()
+ * @name:	Name of the PMU in sysfs
+ *
+ * Context: Task context, may sleep. CPU hotplug must not be locked.
+ * Return: 0, -EINVAL for an incomplete @ppmu or an interval out of range,
+ * -ENOMEM, or the error of perf_pmu_register()
+ */
+int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
+{
+	struct pmu *pmu = &ppmu->pmu;
+	struct perf_pkg *pp;
+	int ret;
+
+	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
+		return -EINVAL;
+	if (!perf_pkg_interval_valid(ppmu->interval_us))
+		return -EINVAL;
+
+	pp = perf_pkg_create(ppmu, name);
+	if (IS_ERR(pp))
+		return PTR_ERR(pp);
+
+	ppmu->pp = pp;
+	pmu->attr_update	= perf_pkg_groups;
+	pmu->capabilities	|= PERF_PMU_CAP_NO_EXCLUDE;
+	pmu->event_init		= perf_pkg_event_init;
+	pmu->add		= perf_pkg_event_add;
+	pmu->del		= perf_pkg_event_del;
+	pmu->start		= perf_pkg_event_start;
+	pmu->stop		= perf_pkg_event_stop;
+	pmu->read		= perf_pkg_event_read;
+	if (!pmu->count)
+		pmu->count	= perf_pkg_event_count;
+
+	ret = perf_pmu_register(pmu, name, -1);
+	if (ret) {
+		perf_pkg_destroy(pp);
+		ppmu->pp = NULL;
+	}
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_register);
+
+/**
+ * perf_pkg_unregister() - undo perf_pkg_register()
+ * @ppmu:	The PMU. None of its events is left: they pin its module.
+ *
+ * Context: Task context, may sleep. CPU hotplug must not be locked.
+ */
+void perf_pkg_unregister(struct perf_pkg_pmu *ppmu)
+{
+	perf_pmu_unregister(&ppmu->pmu);
+	perf_pkg_destroy(ppmu->pp);
+	ppmu->pp = NULL;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_unregister);

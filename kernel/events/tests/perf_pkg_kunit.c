@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of package-scope counters
+ *
+ * A PMU in software, of which the "hardware" is one number per domain. CPUs with
+ * even numbers are domain 0, the others domain 1. Unless a case is about the
+ * timer there is none, and slots are refreshed by hand on the CPU it says.
+ */
+#include <kunit/test.h>
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/hrtimer.h>
+#include <linux/perf_event.h>
+#include <linux/perf_pkg.h>
+#include <linux/sched.h>
+#include <linux/smp.h>
+#include <linux/timekeeping.h>
+
+#include "../pkg.h"
+
+#define TEST_DOMAINS	2
+#define TEST_EVENTS	4
+
+/* perf_event_attr::config */
+enum {
+	TEST_COUNT = 1,
+	TEST_GAUGE,
+	TEST_FREE,
+	TEST_NARROW,
+};
+
+#define TEST_NARROW_BITS	32
+
+static struct {
+	atomic64_t		hw[TEST_DOMAINS];
+	int			err;
+	struct perf_event	*event[TEST_EVENTS];
+	unsigned int		nr_events;
+	unsigned int		nr_counters;
+} tst;
+
+static int test_domain_id(unsigned int cpu)
+{
+	return cpu % TEST_DOMAINS;
+}
+
+static int test_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
+{
+	switch (event->attr.config) {
+	case TEST_COUNT:
+		break;
+	case TEST_GAUGE:
+		desc->flags = PERF_PKG_GAUGE;
+		desc->key = TEST_GAUGE;
+		break;
+	case TEST_FREE:
+		desc->flags = PERF_PKG_FREE_RUNNING;
+		desc->key = TEST_FREE;
+		break;
+	case TEST_NARROW:
+		desc->width = TEST_NARROW_BITS;
+		break;
+	default:
+		return -EINVAL;
+	}
+
+	return 0;
+}
+
+static int test_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
+{
+	if (READ_ONCE(tst.err) == -ENOSPC)
+		return -ENOSPC;
+
+	tst.nr_counters++;
+
+	return 0;
+}
+
+static void test_counter_exit(struct perf_pkg_counter *counter)
+{
+	tst.nr_counters--;
+}
+
+static int test_read(struct perf_pkg_counter *counter, u64 *value)
+{
+	*value = atomic64_read(&tst.hw[test_domain_id(smp_processor_id())]);
+
+	return READ_ONCE(tst.err);
+}
+
+static struct perf_pkg_pmu test_pmu = {
+	.pmu.task_ctx_nr	= perf_sw_context,
+	.domain_id		= test_domain_id,
+	.event_init		= test_event_init,
+	.counter_init		= test_counter_init,
+	.counter_exit		= test_counter_exit,
+	.read			= test_read,
+};
+
+static struct attribute *test_no_attrs[] = { NULL };
+static const struct attribute_group test_format = { .name = "format", .attrs = test_no_attrs };
+static const struct attribute_group test_events = { .name = "events", .attrs = test_no_attrs };
+static const struct attribute_group *test_groups[] = { &test_format, &test_events, NULL };
+
+static void test_register(struct kunit *test, unsigned int interval_us)
+{
+	test_pmu.interval_us = interval_us;
+	test_pmu.pmu.attr_groups = test_groups;
+	KUNIT_ASSERT_EQ(test, perf_pkg_register(&test_pmu, "perf_pkg_test"), 0);
+}
+
+/* An event of a CPU, or of this task for @cpu -1; @domain -1: all */
+static struct perf_event *test_open(u64 config, int cpu, int domain)
+{
+	struct perf_event_attr attr = {
+		.type		= test_pmu.pmu.type,
+		.size		= sizeof(attr),
+		.config		= config,
+		.config1	= domain < 0 ? 0 : BIT_ULL(domain),
+	};
+
+	return perf_event_create_kernel_counter(&attr, cpu, cpu < 0 ? current : NULL,
+						NULL, NULL);
+}
+
+static struct perf_event *test_event(struct kunit *test, u64 config, int cpu, int domain)
+{
+	struct perf_event *event = test_open(config, cpu, domain);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, event);
+	KUNIT_ASSERT_LT(test, tst.nr_events, TEST_EVENTS);
+	tst.event[tst.nr_events++] = event;
+
+	return event;
+}
+
+static void test_release_events(void)
+{
+	while (tst.nr_events)
+		perf_event_release_kernel(tst.event[--tst.nr_events]);
+}
+
+static u64 test_count(struct perf_event *event)
+{
+	u64 enabled, running;
+
+	return perf_event_read_value(event, &enabled, &running);
+}
+
+static void test_run_on(struct kunit *test, int cpu)
+{
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(cpu)), 0);
+}
+
+static void test_refresh_here(void *counter)
+{
+	perf_pkg_refresh(counter);
+}
+
+static void test_refresh(struct perf_event *event, int cpu)
+{
+	smp_call_function_single(cpu, test_refresh_here, perf_pkg_event_counter(event), 1);
+}
+
+static struct perf_pkg_slot *test_slot(struct perf_event *event, int domain)
+{
+	struct perf_pkg_domain *dom = perf_pkg_find_domain(test_pmu.pp, domain);
+
+	return &perf_pkg_event_counter(event)->slot[dom->idx];
+}
+
+static struct perf_pkg_domain *test_dom(int domain)
+{
+	return perf_pkg_find_domain(test_pmu.pp, domain);
+}
+
+/* Timers come and go without waiting. @cpu -1: not armed */
+static bool test_timer_gets_to(int domain, int cpu)
+{
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		if (READ_ONCE(test_dom(domain)->timer_cpu) == cpu)
+			return true;
+		msleep(10);
+	}
+
+	return false;
+}
+
+static void perf_pkg_sums_domains(struct kunit *test)
+{
+	struct perf_event *all, *one[TEST_DOMAINS];
+
+	test_register(test, 0);
+	test_run_on(test, 0);
+	all = test_event(test, TEST_COUNT, -1, -1);
+	one[0] = test_event(test, TEST_COUNT, -1, 0);
+	one[1] = test_event(test, TEST_COUNT, -1, 1);
+
+	atomic64_add(100, &tst.hw[0]);
+	test_run_on(test, 1);
+	atomic64_add(7, &tst.hw[1]);
+	test_run_on(test, 2);
+
+	KUNIT_EXPECT_EQ(test, test_count(all), 107);
+	KUNIT_EXPECT_EQ(test, test_count(one[0]), 100);
+	KUNIT_EXPECT_EQ(test, test_count(one[1]), 7);
+}
+
+static void perf_pkg_has_a_slot_per_domain(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_register(test, 0);
+	test_run_on(test, 0);
+	event = test_event(test, TEST_COUNT, -1, -1);
+	test_run_on(test, 2);
+
+	KUNIT_EXPECT_EQ(test, test_slot(event, 0)->state, PERF_PKG_SLOT_LIVE);
+	KUNIT_EXPECT_EQ(test, test_slot(event, 1)->state, PERF_PKG_SLOT_NEW);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_slot(event, 1)->stamp), 0);
+
+	test_run_on(test, 3);
+	KUNIT_EXPECT_EQ(test, test_slot(event, 1)->state, PERF_PKG_SLOT_LIVE);
+	KUNIT_EXPECT_PTR_NE(test, test_slot(event, 0), test_slot(event, 1));
+}
+
+static void perf_pkg_older_stamp_never_wins(struct kunit *test)
+{
+	u64 later = ktime_get_mono_fast_ns() + NSEC_PER_SEC * 3600;
+	struct perf_event *event;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	atomic64_set(&test_slot(event, 0)->stamp, later);
+	atomic64_add(5, &tst.hw[0]);
+	test_refresh(event, 2);
+
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_slot(event, 0)->stamp), later);
+	KUNIT_EXPECT_EQ(test, test_count(event), 5);
+}
+
+static void perf_pkg_count_never_steps_back(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	atomic64_set(&tst.hw[0], 100);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	atomic64_set(&tst.hw[0], 60);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	atomic64_set(&tst.hw[0], 130);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 130);
+}
+
+static void perf_pkg_gauge_may_step_back(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_GAUGE, 0, -1);
+	atomic64_set(&tst.hw[0], 100);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	atomic64_set(&tst.hw[0], 60);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 60);
+}
+
+static void perf_pkg_counts_over_a_wrap(struct kunit *test)
+{
+	struct perf_event *event;
+
+	atomic64_set(&tst.hw[0], U32_MAX - 1);
+	test_register(test, 0);
+	event = test_event(test, TEST_NARROW, 0, -1);
+	atomic64_set(&tst.hw[0], 3);
+	test_refresh(event, 0);
+
+	KUNIT_EXPECT_EQ(test, test_count(event), 5);
+}
+
+static void perf_pkg_baseline_is_per_event(struct kunit *test)
+{
+	struct perf_event *first, *second;
+
+	test_register(test, 0);
+	atomic64_set(&tst.hw[0], 1000);
+	first = test_event(test, TEST_FREE, 0, -1);
+	atomic64_add(100, &tst.hw[0]);
+	second = test_event(test, TEST_FREE, 0, -1);
+	KUNIT_EXPECT_PTR_EQ(test, perf_pkg_event_counter(first),
+			    perf_pkg_event_counter(second));
+
+	atomic64_add(10, &tst.hw[0]);
+	test_refresh(first, 0);
+	KUNIT_EXPECT_EQ(test, test_count(first), 110);
+	KUNIT_EXPECT_EQ(test, test_count(second), 10);
+}
+
+static void perf_pkg_counts_nothing_while_disabled(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_FREE, 0, -1);
+	atomic64_add(100, &tst.hw[0]);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	atomic64_add(1000, &tst.hw[0]);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	perf_event_enable(event);
+	atomic64_add(1, &tst.hw[0]);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 101);
+}
+
+static void perf_pkg_reset_starts_from_zero(struct kunit *test)
+{
+	struct perf_event *event, *gauge;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	gauge = test_event(test, TEST_GAUGE, 0, -1);
+	atomic64_set(&tst.hw[0], 100);
+	test_refresh(gauge, 0);
+	KUNIT_EXPECT_EQ(test, perf_event_pause(event, true), 100);
+	KUNIT_EXPECT_EQ(test, test_count(event), 0);
+	perf_event_pause(gauge, true);
+	perf_event_enable(gauge);
+	KUNIT_EXPECT_EQ(test, test_count(gauge), 100);
+
+	perf_event_enable(event);
+	atomic64_add(5, &tst.hw[0]);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 5);
+}
+
+static void perf_pkg_one_cpu_reports_a_domain(struct kunit *test)
+{
+	struct perf_event *gauge[2], *energy[2];
+	int i;
+
+	test_register(test, 0);
+	for (i = 0; i < 2; i++) {
+		gauge[i] = test_event(test, TEST_GAUGE, 2 * i, -1);
+		energy[i] = test_event(test, TEST_FREE, 2 * i, -1);
+	}
+
+	atomic64_add(40, &tst.hw[0]);
+	test_refresh(gauge[0], 0);
+	test_refresh(energy[0], 0);
+	KUNIT_EXPECT_EQ(test, test_count(gauge[0]) + test_count(gauge[1]), 40);
+	KUNIT_EXPECT_EQ(test, test_count(energy[0]), 40);
+	KUNIT_EXPECT_EQ(test, test_count(energy[1]), 0);
+
+	/* The other one goes on where the first one stops. */
+	perf_event_disable(energy[0]);
+	atomic64_add(2, &tst.hw[0]);
+	test_refresh(energy[0], 0);
+	KUNIT_EXPECT_EQ(test, test_count(energy[0]), 40);
+	KUNIT_EXPECT_EQ(test, test_count(energy[1]), 2);
+}
+
+static void perf_pkg_failed_read_keeps_the_value(struct kunit *test)
+{
+	struct perf_event *event;
+	s64 stamp, errors;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	atomic64_set(&tst.hw[0], 10);
+	test_refresh(event, 0);
+	stamp = atomic64_read(&test_slot(event, 0)->stamp);
+	errors = atomic64_read(&test_pmu.pp->errors);
+
+	WRITE_ONCE(tst.err, -EIO);
+	atomic64_set(&tst.hw[0], 15);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 10);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_slot(event, 0)->stamp), stamp);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_pmu.pp->errors), errors + 1);
+
+	/* Nothing is lost once the hardware answers again. */
+	WRITE_ONCE(tst.err, 0);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 15);
+	KUNIT_EXPECT_GT(test, atomic64_read(&test_slot(event, 0)->stamp), stamp);
+}
+
+static void perf_pkg_no_resource_fails_the_open(struct kunit *test)
+{
+	test_register(test, 0);
+	WRITE_ONCE(tst.err, -ENOSPC);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_COUNT, 0, -1)), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(0, 0, -1)), -EINVAL);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_COUNT, 0, TEST_DOMAINS)), -ENODEV);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_FREE, -1, -1)), -EOPNOTSUPP);
+}
+
+static void perf_pkg_timer_lives_with_its_counters(struct kunit *test)
+{
+	struct perf_event *event;
+	s64 stamp;
+	int i;
+
+	test_register(test, 1000);
+	KUNIT_EXPECT_EQ(test, test_dom(0)->timer_cpu, -1);
+	event = test_event(test, TEST_COUNT, 2, -1);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, 2));
+	KUNIT_EXPECT_EQ(test, test_dom(1)->timer_cpu, -1);
+
+	atomic64_add(3, &tst.hw[0]);
+	stamp = ktime_get_mono_fast_ns();
+	for (i = 0; i < 500 && atomic64_read(&test_slot(event, 0)->stamp) < stamp; i++)
+		msleep(10);
+	KUNIT_EXPECT_EQ(test, test_count(event), 3);
+
+	test_release_events();
+	KUNIT_EXPECT_EQ(test, test_dom(0)->timer_cpu, -1);
+	KUNIT_EXPECT_FALSE(test, hrtimer_active(&test_dom(0)->timer));
+}
+
+static void perf_pkg_hotplug_hands_over(struct kunit *test)
+{
+	struct perf_event *event, *gauge;
+
+	test_register(test, 1000);
+	test_run_on(test, 1);
+	event = test_event(test, TEST_COUNT, -1, -1);
+	gauge = test_event(test, TEST_GAUGE, -1, 1);
+	test_run_on(test, 0);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
+
+	/* To the other CPU of the domain */
+	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
+
+	/* The last one reads all once more. */
+	atomic64_set(&tst.hw[1], 50);
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, -1));
+	KUNIT_EXPECT_FALSE(test, hrtimer_active(&test_dom(1)->timer));
+	KUNIT_EXPECT_EQ(test, test_count(event), 50);
+	KUNIT_EXPECT_EQ(test, test_count(gauge), 0);
+
+	/* It comes back with its hardware at 0. */
+	atomic64_set(&tst.hw[1], 0);
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
+	KUNIT_EXPECT_EQ(test, test_count(event), 50);
+	atomic64_set(&tst.hw[1], 9);
+	test_refresh(event, 3);
+	test_refresh(gauge, 3);
+	KUNIT_EXPECT_EQ(test, test_count(event), 59);
+	KUNIT_EXPECT_EQ(test, test_count(gauge), 9);
+
+	KUNIT_EXPECT_EQ(test, add_cpu(1), 0);
+}
+
+static int perf_pkg_test_init(struct kunit *test)
+{
+	if (num_online_cpus() < 2 * TEST_DOMAINS)
+		kunit_skip(test, "needs %d CPUs", 2 * TEST_DOMAINS);
+
+	memset(&tst, 0, sizeof(tst));
+
+	return 0;
+}
+
+/* Whatever the case did: nothing is left of it. */
+static void perf_pkg_test_exit(struct kunit *test)
+{
+	struct perf_pkg *pp = test_pmu.pp;
+	unsigned int i;
+
+	WRITE_ONCE(tst.err, 0);
+	test_release_events();
+	set_cpus_allowed_ptr(current, cpu_possible_mask);
+	if (!pp)
+		return;
+
+	KUNIT_EXPECT_EQ(test, tst.nr_counters, 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&pp->counters));
+	for (i = 0; i < pp->max_domains; i++) {
+		KUNIT_EXPECT_EQ(test, pp->domain[i].nr_slots, 0);
+		KUNIT_EXPECT_EQ(test, pp->domain[i].held, 0);
+		KUNIT_EXPECT_EQ(test, pp->domain[i].timer_cpu, -1);
+		KUNIT_EXPECT_TRUE(test, list_empty(&pp->domain[i].events));
+		KUNIT_EXPECT_FALSE(test, hrtimer_active(&pp->domain[i].timer));
+	}
+	perf_pkg_unregister(&test_pmu);
+}
+
+static struct kunit_case perf_pkg_test_cases[] = {
+	KUNIT_CASE(perf_pkg_sums_domains),
+	KUNIT_CASE(perf_pkg_has_a_slot_per_domain),
+	KUNIT_CASE(perf_pkg_older_stamp_never_wins),
+	KUNIT_CASE(perf_pkg_count_never_steps_back),
+	KUNIT_CASE(perf_pkg_gauge_may_step_back),
+	KUNIT_CASE(perf_pkg_counts_over_a_wrap),
+	KUNIT_CASE(perf_pkg_baseline_is_per_event),
+	KUNIT_CASE(perf_pkg_counts_nothing_while_disabled),
+	KUNIT_CASE(perf_pkg_reset_starts_from_zero),
+	KUNIT_CASE(perf_pkg_one_cpu_reports_a_domain),
+	KUNIT_CASE(perf_pkg_failed_read_keeps_the_value),
+	KUNIT_CASE(perf_pkg_no_resource_fails_the_open),
+	KUNIT_CASE(perf_pkg_timer_lives_with_its_counters),
+	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),
+	{},
+};
+
+static struct kunit_suite perf_pkg_test_suite = {
+	.name		= "perf_pkg",
+	.init		= perf_pkg_test_init,
+	.exit		= perf_pkg_test_exit,
+	.test_cases	= perf_pkg_test_cases,
+};
+
+kunit_test_suites(&perf_pkg_test_suite);
+
+MODULE_LICENSE("GPL");

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _PKG_CLOCK_H
+#define _PKG_CLOCK_H
+
+#include <linux/perf_event.h>
+#include <linux/types.h>
+
+#define PKG_CLOCK_EVENT_RUNTIME	0x01
+#define PKG_CLOCK_EVENT_CLOCK	0x02
+
+/* pkg_clock_busy.c: how long each CPU was not idle */
+int pkg_clock_busy_get(void);
+void pkg_clock_busy_put(void);
+u64 pkg_clock_busy_ns(int cpu);
+
+/* pkg_clock_scope.c: the same counters by pmu::scope and ->read() */
+extern struct pmu pkg_clock_scope;
+int pkg_clock_scope_register(void);
+void pkg_clock_scope_unregister(void);
+
+#endif /* _PKG_CLOCK_H */
