@@ -113,6 +113,13 @@ backport_message() {
 	sed '/^diff --git /,$d' "$1"
 }
 
+# init_git DIR: an empty repository whose diffs name C functions, as Linux' .gitattributes has it
+init_git() {
+	clean_git init -q -b series "$1"
+	say '*.[ch] diff=cpp' > "$1/.git/info/attributes"
+	git -C "$1" config core.hooksPath /dev/null
+}
+
 # make_git DIR: the series as a git repository, one commit per patch after the tag
 # "base", holding only the files of the series. The same bytes every time.
 make_git() {
@@ -120,10 +127,9 @@ make_git() {
 	local -a edited new
 
 	rm -rf "$dir"
-	clean_git init -q -b series "$dir"
+	init_git "$dir"
 	git -C "$dir" config user.name "$(git -C "$ROOT" config user.name || say package counters)"
 	git -C "$dir" config user.email "$(git -C "$ROOT" config user.email || say package-counters@localhost)"
-	git -C "$dir" config core.hooksPath /dev/null
 
 	commit() {
 		GIT_AUTHOR_DATE=$DATE GIT_COMMITTER_DATE=$DATE \
