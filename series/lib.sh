@@ -86,11 +86,19 @@ added_by() {	# the New: lines of a patch
 	[ ! -e "$ROOT/series/$1.txt" ] || sed -n 's/^New: *//p' "$ROOT/series/$1.txt"
 }
 
-# apply DIR PATCH: offsets are fine, fuzz is not
+# apply DIR PATCH: offsets are fine, fuzz is not. With REJECT set what fits is applied.
 apply() {
+	if [ -n "${REJECT:-}" ] && ! clean_git -C "$1" apply --check "$2" 2> /dev/null; then
+		say "${2#"$ROOT"/} does not fit linux-source-$BASE; rejected hunks:"
+		clean_git -C "$1" apply --reject --whitespace=nowarn "$2" 2>&1 |
+			sed -n 's/^Rejected/  &/p; s/^error: patch/  patch/p' || :
+		git -C "$1" add -u
+		return
+	fi
 	clean_git -C "$1" apply --index --whitespace=nowarn "$2" ||
 		die "${2#"$ROOT"/} does not fit this linux-source-$BASE (the lines above say where)." \
-		"Mend it: \`make tree\`, \`git am --3way\` or edit in out/$BASE/git, commit, \`make harvest\`."
+		"Mend it: \`make tree\`, put the hunks of the *.rej files into their commits in" \
+		"out/$BASE/git (git rebase -i base), remove those files, \`make harvest\`."
 }
 
 # pristine_files DIR FILE...: these files as the base kernel has them, in DIR's index
