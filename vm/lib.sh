@@ -14,6 +14,10 @@ kind_paths() {
 	esac
 }
 
+need_kernel() {
+	[ -e "$BUILD/arch/x86/boot/bzImage" ] || die "the kernel is not built: vm/build $1"
+}
+
 need_qemu() {
 	command -v qemu-system-x86_64 > /dev/null ||
 		die "qemu-system-x86_64 is missing: run \`make deps\`, or as root: apt-get install qemu-system-x86"
