@@ -100,7 +100,9 @@ struct perf_pkg_counter {
  * @read:	Reads @counter in the domain of the calling CPU. Hard interrupt
  *		context or interrupts off, several CPUs of a domain at once
  *		unless the counter is a gauge or free-running. Returns 0 or
- *		-errno: then @value is ignored and the last good one stays.
+ *		-errno: then @value is ignored, the last good one stays and gets
+ *		older. This counts as an error, but for -EAGAIN: the hardware
+ *		has no value now and will have one later.
  * @start:	Optional. @event is scheduled in on this CPU: count for it.
  *		Interrupts off, the event's context locked.
  * @stop:	Optional. @event is scheduled out on this CPU.

@@ -99,18 +99,19 @@
  * Publishing:
  *
  * The timer, ->del() on several CPUs of the domain, and perf_pkg_refresh() may
- * read one counter at a time. perf_pkg_account() lets each advance the slot by
- * the difference to the hardware value that the slot accounts for:
+ * read one counter at a time. A slot's value is the hardware's minus a constant
+ * origin, and perf_pkg_advance() moves it on with one atomic operation:
  *
  *	CPU0				CPU1
- *	prev = slot->raw (10)
+ *	value = slot->value (10)
  *	->read() = 20
- *					prev = slot->raw (10)
+ *					value = slot->value (10)
  *					->read() = 25
- *					cmpxchg(raw, 10, 25), value += 15
- *	cmpxchg(raw, 10, 20) fails
- *	prev = 25, ->read() = 26
- *	cmpxchg(raw, 25, 26), value += 1
+ *					cmpxchg(slot->value, 10, 25)
+ *	cmpxchg(slot->value, 10, 20) fails
+ *	value = slot->value (25)
+ *	->read() = 26
+ *	cmpxchg(slot->value, 25, 26)
  *
  * so a late value is never published and the value never steps back. Values of
  * gauges cannot be added up, and those of free-running counters must stand
@@ -119,8 +120,8 @@
  * The stamp is taken before the read and written after the value:
  *
  *	publisher				reader
- *	value += delta				stamp = atomic64_read_acquire()
- *	atomic64_try_cmpxchg(stamp)		value
+ *	atomic64_cmpxchg(value)			atomic64_read_acquire(stamp)
+ *	atomic64_try_cmpxchg_release(stamp)	atomic64_read(value)
  *
  * who has seen a stamp will see a value that is as new or newer.
  *
@@ -171,35 +172,35 @@ static bool perf_pkg_is_locked(const struct perf_pkg_counter *counter)
 /* Publishing */
 
 /*
- * Reads the hardware until the slot accounts for the value read. Returns the
- * difference that this made to the slot's value.
+ * Reads the hardware until the slot has the value read. Returns by how much
+ * that changed the slot's value.
  */
-static int perf_pkg_account(struct perf_pkg_slot *slot, s64 *delta)
+static int perf_pkg_advance(struct perf_pkg_slot *slot, s64 *delta)
 {
 	struct perf_pkg_counter *counter = slot->counter;
-	s64 prev = atomic64_read(&slot->raw);
-	u64 raw;
+	u64 raw, step, mask = counter->mask;
+	s64 value;
 	int ret;
 
+	*delta = 0;
 	do {
+		/* Pairs with the cmpxchg below: read the hardware after who wrote this. */
+		value = atomic64_read_acquire(&slot->value);
+
 		ret = counter->pp->ppmu->read(counter, &raw);
 		if (ret)
 			return ret;
 
-		raw &= counter->mask;
-		*delta = (raw - prev) & counter->mask;
 		/*
 		 * Clocks of two CPUs may differ a little. What was published
-		 * stays, until the hardware gets there.
+		 * stays and is not news, until the hardware gets there.
 		 */
-		if (*delta < 0) {
-			*delta = 0;
-			return 0;
-		}
-		/* Pairs with itself: who sees our @raw reads the hardware after us. */
-	} while (!atomic64_try_cmpxchg(&slot->raw, &prev, raw));
+		step = (raw - slot->origin - value) & mask;
+		if (step > mask >> 1)
+			return -EAGAIN;
+	} while (atomic64_cmpxchg(&slot->value, value, value + step) != value);
 
-	atomic64_add(*delta, &slot->value);
+	*delta = step;
 
 	return 0;
 }
@@ -208,6 +209,7 @@ static int perf_pkg_account(struct perf_pkg_slot *slot, s64 *delta)
 static int perf_pkg_set(struct perf_pkg_slot *slot, s64 *delta)
 {
 	struct perf_pkg_counter *counter = slot->counter;
+	s64 value = atomic64_read(&slot->value);
 	u64 raw;
 	int ret;
 
@@ -216,12 +218,11 @@ static int perf_pkg_set(struct perf_pkg_slot *slot, s64 *delta)
 		return ret;
 
 	*delta = 0;
-	raw &= counter->mask;
+	slot->origin = raw - value;
 	if (counter->desc.flags & PERF_PKG_GAUGE) {
-		*delta = raw - atomic64_read(&slot->value);
-		atomic64_set(&slot->value, raw);
+		*delta = (raw & counter->mask) - value;
+		atomic64_set(&slot->value, raw & counter->mask);
 	}
-	atomic64_set(&slot->raw, raw);
 
 	return 0;
 }
@@ -244,24 +245,32 @@ static void perf_pkg_stamp(struct perf_pkg_slot *slot, s64 stamp)
 int perf_pkg_publish(struct perf_pkg_domain *dom,
 		     struct perf_pkg_slot *slot, bool locked)
 {
+	/* A CPU on its way out counts, but must not say what nobody will refresh. */
+	bool online = cpumask_test_cpu(smp_processor_id(), &dom->cpus);
 	struct perf_pkg_counter *counter = slot->counter;
+	unsigned int flags = counter->desc.flags;
 	struct perf_pkg *pp = dom->pp;
 	u64 stamp;
 	s64 delta;
 	int ret;
 
+	if (!online && flags & PERF_PKG_GAUGE)
+		return 0;
+
 	stamp = ktime_get_mono_fast_ns();
-	if (counter->desc.flags & PERF_PKG_NO_VALUE)
+	if (flags & PERF_PKG_NO_VALUE)
 		goto stamp;
 
 	/* Pairs with smp_store_release() below. */
-	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE &&
-	    !(counter->desc.flags & PERF_PKG_GAUGE))
-		ret = perf_pkg_account(slot, &delta);
+	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE && !(flags & PERF_PKG_GAUGE))
+		ret = perf_pkg_advance(slot, &delta);
 	else if (locked)
 		ret = perf_pkg_set(slot, &delta);
 	else
 		return -EAGAIN;
+
+	if (ret == -EAGAIN)
+		return ret;
 
 	if (ret) {
 		atomic64_inc(&pp->errors);
@@ -270,15 +279,14 @@ int perf_pkg_publish(struct perf_pkg_domain *dom,
 	}
 
 	if (locked && slot->state == PERF_PKG_SLOT_BLIND) {
-		/* Pairs with smp_load_acquire() above: ->raw is valid. */
+		/* Pairs with smp_load_acquire() above: ->origin is valid. */
 		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
 	}
 
 	trace_perf_pkg_publish(pp->name, counter->id, dom->id,
 			       atomic64_read(&slot->value), delta);
 stamp:
-	/* A CPU on its way out must not date what nobody will refresh. */
-	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+	if (online)
 		perf_pkg_stamp(slot, stamp);
 
 	return 0;
@@ -302,7 +310,8 @@ int perf_pkg_publish_here(struct perf_pkg_domain *dom,
  *
  * Context: Interrupts off, not in an NMI.
  * Return: 0, -ENODEV if the CPU has no domain, -EAGAIN if no event of the
- * counter was active here yet, or the error of perf_pkg_pmu::read()
+ * counter was active here yet or there is nothing newer to publish, or the error
+ * of perf_pkg_pmu::read()
  */
 int perf_pkg_refresh(struct perf_pkg_counter *counter)
 {
@@ -420,8 +429,10 @@ static void perf_pkg_refresh_all(struct perf_pkg_domain *dom)
 
 	lockdep_assert_held(&dom->lock);
 
-	list_for_each_entry(slot, &dom->slots, node)
-		perf_pkg_publish(dom, slot, true);
+	list_for_each_entry(slot, &dom->slots, node) {
+		if (!(slot->counter->desc.flags & PERF_PKG_NO_TIMER))
+			perf_pkg_publish(dom, slot, true);
+	}
 }
 
 static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
@@ -489,30 +500,28 @@ void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
 	perf_pkg_publish(dom, slot, true);
 
+	list_add_tail(&slot->node, &dom->slots);
 	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
 		return;
 
-	list_add_tail(&slot->node, &dom->slots);
 	dom->nr_slots++;
 	perf_pkg_arm(dom);
 }
 
 static void perf_pkg_unlink(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
-	bool last;
-
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
-		if (list_empty(&slot->node))
+		if (slot->state == PERF_PKG_SLOT_NEW)
 			return;
 
 		list_del_init(&slot->node);
-		last = !--dom->nr_slots;
+		if (slot->counter->desc.flags & PERF_PKG_NO_TIMER || --dom->nr_slots)
+			return;
 	}
 
-	if (last) {
-		perf_pkg_hold(dom);
-		perf_pkg_release(dom);
-	}
+	/* That was the last one, unless another comes while the timer stops. */
+	perf_pkg_hold(dom);
+	perf_pkg_release(dom);
 }
 
 static void perf_pkg_counter_free(struct rcu_head *rcu)
@@ -532,6 +541,9 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	int i, ret = -ENOMEM;
 
 	lockdep_assert_held(&pp->mutex);
+
+	if (WARN_ON_ONCE(!desc->width || desc->width > 64))
+		return ERR_PTR(-EINVAL);
 
 	counter = kzalloc(size, GFP_KERNEL);
 	if (!counter)

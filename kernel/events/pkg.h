@@ -39,19 +39,20 @@ enum perf_pkg_slot_state {
  *		taken before the read. 0: never, or the domain has no CPU now.
  *		Written after @value: who sees a stamp sees a value that is at
  *		least as new.
- * @raw:	The hardware value that @value accounts for
+ * @origin:	The hardware value, modulo its width, at which @value is 0.
+ *		Changes under perf_pkg_domain::lock, unless @state is live.
  * @node:	Entry in perf_pkg_domain::slots, under perf_pkg_domain::lock
  * @counter:	The counter this is a slot of. Constant.
  * @state:	enum perf_pkg_slot_state
  *
- * Writers of @value, @stamp, @raw are the CPUs of the domain with interrupts
+ * Writers of @value and @stamp are the CPUs of the domain with interrupts
  * off: under perf_pkg_domain::lock for gauges and free-running counters, else
- * lock-free (see perf_pkg_account()).
+ * lock-free (see perf_pkg_advance()).
  */
 struct perf_pkg_slot {
 	atomic64_t			value;
 	atomic64_t			stamp;
-	atomic64_t			raw;
+	u64				origin;
 	struct list_head		node;
 	struct perf_pkg_counter		*counter;
 	enum perf_pkg_slot_state	state;
@@ -66,13 +67,13 @@ struct perf_pkg_slot {
  * @pp:		The PMU. Constant.
  * @id:		What perf_pkg_pmu::domain_id() says. Constant once in use.
  * @idx:	Index of the domain's slot. Constant.
- * @timer:	Refreshes @slots. Runs while @slots is not empty.
+ * @timer:	Refreshes @slots. Runs while @nr_slots is not 0.
  * @timer_cpu:	CPU the timer is armed on, -1: not armed. Under @lock.
  * @held:	Number of tasks that have the timer stopped for a change; it is
  *		not armed meanwhile. Under @lock.
  * @cpus:	Online CPUs of the domain. Under @lock.
- * @slots:	Slots that the timer refreshes. Under @lock.
- * @nr_slots:	Length of @slots. Under @lock.
+ * @slots:	Slots of counters that were active in the domain. Under @lock.
+ * @nr_slots:	Those among them that the timer refreshes. Under @lock.
  * @events:	CPU events of free-running counters and gauges. Under @lock.
  * @arm_work:	Arms the timer from the CPU that it shall run on
  */
@@ -95,8 +96,8 @@ struct perf_pkg_domain {
  * struct perf_pkg - the engine's side of a PMU
  * @ppmu:	The driver's side. Constant.
  * @name:	Name of the PMU. Constant.
- * @mutex:	Serialises changes of @counters, of @interval_us and of the set
- *		of domains. Taken at hotplug too.
+ * @mutex:	Serialises changes of @counters and of @interval_us. Not taken at
+ *		hotplug.
  * @counters:	All counters of the PMU. Under @mutex.
  * @interval_us: Refresh interval in us, 0: no timer
  * @errors:	Failed hardware reads
@@ -105,7 +106,7 @@ struct perf_pkg_domain {
  * @cpu_domain:	The domain each CPU is in, NULL if it has none. Written at
  *		hotplug before any event can be active on the CPU; constant then.
  * @max_domains: Length of @domain. Constant.
- * @nr_domains:	Domains seen so far. Only ever grows, under @mutex.
+ * @nr_domains:	Domains seen so far. Only ever grows, at hotplug.
  * @domain:	The domains
  */
 struct perf_pkg {
@@ -150,8 +151,7 @@ struct perf_pkg_window {
  * @cpu:	The CPU of the event. Constant.
  * @rank:	How many alike @owner had opened before on @cpu: one set has one
  *		event of each CPU. Constant.
- * @config:	perf_event_attr::config, the same within a set. Constant.
- * @config1:	perf_event_attr::config1, the same within a set. Constant.
+ * @config:	perf_event_attr::config to config3, the same within a set. Constant.
  * @active:	The event is scheduled in. Under perf_pkg_domain::lock.
  * @node:	Entry in perf_pkg_domain::events
  * @seq:	Lets an NMI read one of the two @window while the other is written
@@ -170,8 +170,7 @@ struct perf_pkg_event {
 	struct pid		*owner;
 	int			cpu;
 	unsigned int		rank;
-	u64			config;
-	u64			config1;
+	u64			config[4];
 	bool			active;
 	struct list_head	node;
 	seqcount_latch_t	seq;

@@ -17,6 +17,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 
@@ -121,7 +122,7 @@ static bool perf_pkg_same_set(const struct perf_pkg_event *a,
 			      const struct perf_pkg_event *b)
 {
 	return a->owner == b->owner && a->rank == b->rank &&
-	       a->config == b->config && a->config1 == b->config1;
+	       !memcmp(a->config, b->config, sizeof(a->config));
 }
 
 static void perf_pkg_open_window(struct perf_pkg_event *pe,
@@ -165,6 +166,8 @@ static void perf_pkg_close_window(struct perf_pkg_event *pe,
 
 	list_for_each_entry(heir, &dom->events, node) {
 		if (heir->active && perf_pkg_same_set(pe, heir)) {
+			if (heir->counter != pe->counter)
+				perf_pkg_publish(dom, &heir->counter->slot[dom->idx], true);
 			perf_pkg_set_window(heir, true);
 			perf_pkg_clear_gauge(pe);
 			return;
@@ -179,8 +182,8 @@ static void perf_pkg_join_set(struct perf_pkg_event *pe)
 	guard(raw_spinlock_irqsave)(&pe->domain->lock);
 
 	list_for_each_entry(other, &pe->domain->events, node) {
-		if (other->owner == pe->owner && other->config == pe->config &&
-		    other->config1 == pe->config1 && other->cpu == pe->cpu)
+		if (other->owner == pe->owner && other->cpu == pe->cpu &&
+		    !memcmp(other->config, pe->config, sizeof(pe->config)))
 			pe->rank = max(pe->rank, other->rank + 1);
 	}
 	list_add_tail(&pe->node, &pe->domain->events);
@@ -207,6 +210,11 @@ static u64 perf_pkg_value(struct perf_pkg_event *pe)
 	do {
 		seq = read_seqcount_latch(&pe->seq);
 		window = pe->window[seq & 1];
+		/*
+		 * Pairs with the barriers of the latch: the slot's value is
+		 * not older than the base of the window.
+		 */
+		smp_rmb();
 		value = pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
 	} while (read_seqcount_latch_retry(&pe->seq, seq));
 
@@ -228,14 +236,18 @@ u64 perf_pkg_event_count(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_counter *counter = pe->counter;
-	u64 value;
+	u64 value, reset;
 
 	if (event->parent)
 		return 0;
 
-	value = perf_pkg_value(pe);
-	if (!perf_pkg_is_gauge(pe))
-		value -= local64_read(&event->count);
+	reset = perf_pkg_is_gauge(pe) ? 0 : local64_read(&event->count);
+	/*
+	 * The core adds a count that it has read: who sees the sum must see a
+	 * value that is as new as that count.
+	 */
+	smp_rmb();
+	value = perf_pkg_value(pe) - reset;
 
 	if (trace_perf_pkg_read_enabled())
 		trace_perf_pkg_read(counter->pp->name, counter->id, value, perf_pkg_age(pe));
@@ -281,13 +293,13 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	if (!dom)
 		return -ENODEV;
 
-	slot = &counter->slot[dom->idx];
-	if (unlikely(READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW))
-		perf_pkg_link(dom, slot);
-
 	/* What a whole domain did cannot be told apart by cgroup. */
 	if (pe->domain && (pe->domain != dom || perf_pkg_is_cgroup_event(event)))
 		return -EOPNOTSUPP;
+
+	slot = &counter->slot[dom->idx];
+	if (unlikely(READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW))
+		perf_pkg_link(dom, slot);
 
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
@@ -356,7 +368,6 @@ static void perf_pkg_event_destroy(struct perf_event *event)
 /* What no event of the engine can do, whatever it monitors */
 static int perf_pkg_event_check(struct perf_event *event)
 {
-	struct perf_event_attr *leader = &event->group_leader->attr;
 	struct perf_event_attr *attr = &event->attr;
 
 	if (is_sampling_event(event))
@@ -366,13 +377,7 @@ static int perf_pkg_event_check(struct perf_event *event)
 		return -EOPNOTSUPP;
 
 	/* Children have no counts of their own. */
-	if (attr->inherit_stat)
-		return -EOPNOTSUPP;
-
-	if (attr->inherit && (attr->sample_type | leader->sample_type) & PERF_SAMPLE_READ)
-		return -EOPNOTSUPP;
-
-	return 0;
+	return attr->inherit_stat ? -EOPNOTSUPP : 0;
 }
 
 /* The indices of the domains in config1, which has their ids */
@@ -421,8 +426,10 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg_event
 	pe->domain = dom;
 	pe->owner = get_task_pid(current, PIDTYPE_TGID);
 	pe->cpu = event->cpu;
-	pe->config = event->attr.config;
-	pe->config1 = event->attr.config1;
+	pe->config[0] = event->attr.config;
+	pe->config[1] = event->attr.config1;
+	pe->config[2] = event->attr.config2;
+	pe->config[3] = event->attr.config3;
 	seqcount_latch_init(&pe->seq);
 	perf_pkg_join_set(pe);
 
@@ -437,7 +444,8 @@ perf_pkg_event_get_counter(struct perf_event *event, struct perf_pkg_pmu *ppmu, 
 	struct perf_pkg_counter *counter;
 	int ret;
 
-	if (age && event->attr.config != PERF_PKG_EVENT_AGE)
+	if (age && (event->attr.config != PERF_PKG_EVENT_AGE ||
+		    event->attr.config2 || event->attr.config3))
 		return ERR_PTR(-EINVAL);
 
 	/* The age of the values beside which it is read, if these are ours */
@@ -455,9 +463,13 @@ perf_pkg_event_get_counter(struct perf_event *event, struct perf_pkg_pmu *ppmu, 
 			return ERR_PTR(ret);
 	}
 
-	/* Nobody can tell which task it was. */
-	if (desc.flags & PERF_PKG_FREE_RUNNING && !(desc.flags & PERF_PKG_GAUGE) &&
-	    event->attach_state & PERF_ATTACH_TASK)
+	/*
+	 * What the whole domain does is not a task's; its level may be told
+	 * beside a task, but there is no share of that for one CPU.
+	 */
+	if (event->attach_state & PERF_ATTACH_TASK &&
+	    ((desc.flags & PERF_PKG_FREE_RUNNING && !(desc.flags & PERF_PKG_GAUGE)) ||
+	     (desc.flags & PERF_PKG_GAUGE && event->cpu >= 0)))
 		return ERR_PTR(-EOPNOTSUPP);
 
 	return perf_pkg_counter_get(ppmu->pp, &desc, event);

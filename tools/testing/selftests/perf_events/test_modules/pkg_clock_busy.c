@@ -33,9 +33,11 @@ static struct tracepoint *pkg_clock_sched_switch;
 static void pkg_clock_busy_set(bool busy)
 {
 	struct pkg_clock_busy *pb = this_cpu_ptr(&pkg_clock_busy);
-	u64 now = local_clock();
+	u64 now;
 
 	write_seqcount_begin(&pb->seq);
+	/* Not earlier: readers must not find that it is later than this. */
+	now = local_clock();
 	if (pb->busy)
 		pb->sum += now - pb->start;
 	pb->start = now;

@@ -31,6 +31,7 @@
 #include <linux/sched/clock.h>
 #include <linux/seqlock.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
 
@@ -60,6 +61,8 @@ struct pkg_clock_cpu {
 	bool		running;
 	u64		start;
 	u64		sum;
+	/* The context that keeps the event's time, while it runs */
+	struct perf_event_context *ctx;
 };
 
 struct pkg_clock_counter {
@@ -96,6 +99,7 @@ static void pkg_clock_start(struct perf_pkg_counter *counter, struct perf_event 
 	hw = this_cpu_ptr(pc->hw);
 	write_seqcount_begin(&hw->seq);
 	hw->start = pkg_clock_now(pc, event);
+	hw->ctx = event->ctx;
 	hw->running = true;
 	write_seqcount_end(&hw->seq);
 }
@@ -115,20 +119,49 @@ static void pkg_clock_stop(struct perf_pkg_counter *counter, struct perf_event *
 	write_seqcount_end(&hw->seq);
 }
 
+/*
+ * How long the event runs by now. Its context takes the time first and calls
+ * ->stop() later, so a look at the clock in between would count too much:
+ *
+ *	CPU of the event			reader
+ *	lock ctx->lock
+ *	ctx->timestamp = T
+ *						now = cpu_clock() > T
+ *	->stop(): sum += T - start
+ *
+ * To see the lock held after a look at the clock tells that this may be so, not
+ * to see it held and the sequence unchanged that it is not. The context is freed
+ * by RCU, for which interrupts that are off will do.
+ */
+static u64 pkg_clock_running_ns(struct pkg_clock_counter *pc, struct pkg_clock_cpu *hw,
+				int cpu)
+{
+	u64 now;
+
+	if (pc->cpu >= 0) {
+		now = pkg_clock_busy_ns(cpu);
+	} else {
+		now = cpu_clock(cpu);
+		/* Pairs with the acquisition of ctx->lock. */
+		smp_mb();
+		if (raw_spin_is_locked(&hw->ctx->lock))
+			return 0;
+	}
+
+	return now > hw->start ? now - hw->start : 0;
+}
+
 static u64 pkg_clock_read_cpu(struct pkg_clock_counter *pc, int cpu)
 {
 	struct pkg_clock_cpu *hw = per_cpu_ptr(pc->hw, cpu);
 	unsigned int seq;
-	u64 sum, now;
+	u64 sum;
 
 	do {
 		seq = read_seqcount_begin(&hw->seq);
 		sum = hw->sum;
-		if (hw->running) {
-			now = pc->cpu >= 0 ? pkg_clock_busy_ns(cpu) : cpu_clock(cpu);
-			/* The CPU may have started after we looked at the time. */
-			sum += now > hw->start ? now - hw->start : 0;
-		}
+		if (hw->running)
+			sum += pkg_clock_running_ns(pc, hw, cpu);
 	} while (read_seqcount_retry(&hw->seq, seq));
 
 	return sum;
@@ -146,7 +179,7 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
 	unsigned int us = READ_ONCE(slow_read_us);
-	int cpu;
+	int cpu, package;
 
 	if (us)
 		udelay(min(us, 10000U));
@@ -165,8 +198,12 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 		return 0;
 	}
 
-	for_each_cpu(cpu, topology_core_cpumask(smp_processor_id()))
-		*value += pkg_clock_read_cpu(pc, cpu);
+	/* A CPU that is offline has counted, too. */
+	package = perf_pkg_package_id(smp_processor_id());
+	for_each_possible_cpu(cpu) {
+		if (perf_pkg_package_id(cpu) == package)
+			*value += pkg_clock_read_cpu(pc, cpu);
+	}
 
 	return 0;
 }
@@ -175,7 +212,7 @@ static int pkg_clock_counter_init(struct perf_pkg_counter *counter,
 				  struct perf_event *event)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
-	int cpu;
+	int cpu, ret;
 
 	pc->event = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config);
 	pc->cpu = event->attach_state & PERF_ATTACH_TASK ? -1 : event->cpu;
@@ -189,7 +226,11 @@ static int pkg_clock_counter_init(struct perf_pkg_counter *counter,
 	for_each_possible_cpu(cpu)
 		seqcount_init(&per_cpu_ptr(pc->hw, cpu)->seq);
 
-	return pc->cpu >= 0 ? pkg_clock_busy_get() : 0;
+	ret = pc->cpu >= 0 ? pkg_clock_busy_get() : 0;
+	if (ret)
+		free_percpu(pc->hw);
+
+	return ret;
 }
 
 static void pkg_clock_counter_exit(struct perf_pkg_counter *counter)

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPUs and whole packages go and come back while events count: totals never
+ * step back, and a package is refreshed by its own CPUs or not at all.
+ */
+#define _GNU_SOURCE
+
+#include "../kselftest_harness.h"
+#include "pkg_puppet.h"
+#include "pkg_trace.h"
+
+#define ROUNDS		3
+#define NR_SPINNERS	2
+#define MAX_REFRESHES	100000
+
+FIXTURE(pkg_hotplug)
+{
+	struct puppet p[NR_SPINNERS];
+	int id[PKG_MAX_CPUS];
+	int fd[2 * NR_SPINNERS + PKG_MAX + PKG_MAX_CPUS];
+	__u64 last[2 * NR_SPINNERS + PKG_MAX + PKG_MAX_CPUS];
+	int nr;
+};
+
+static int set_online(int cpu, int online)
+{
+	char dir[64];
+
+	snprintf(dir, sizeof(dir), "/sys/devices/system/cpu/cpu%d/", cpu);
+	if (pkg_get(dir, "online") == online)
+		return 0;
+	return pkg_set(dir, "online", online);
+}
+
+static bool can_go(int cpu)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	return !access(path, W_OK);
+}
+
+/* The package that can go as a whole, or -1 */
+static int package_that_can_go(void)
+{
+	int p, c;
+
+	for (p = topo.nr - 1; p >= 0; p--) {
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+			if (!can_go(topo.pkg[p].cpu[c]))
+				break;
+		if (c == topo.pkg[p].nr_cpus)
+			return p;
+	}
+	return -1;
+}
+
+FIXTURE_SETUP(pkg_hotplug)
+{
+	const char *why = pkg_init(2);
+	int p, c, i;
+
+	if (!why && package_that_can_go() < 0)
+		why = "no package of which all CPUs can go offline";
+	if (!why)
+		why = pkg_trace_open();
+	if (why)
+		SKIP(return, "%s", why);
+
+	for (p = 0; p < topo.nr; p++)
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+			self->id[topo.pkg[p].cpu[c]] = topo.pkg[p].id;
+
+	for (i = 0; i < NR_SPINNERS; i++) {
+		struct perf_event_attr attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
+
+		ASSERT_EQ(0, puppet_new(&self->p[i]));
+		self->fd[self->nr++] = PKG_OPEN(attr, self->p[i].pid, -1, -1);
+		attr.inherit = 1;
+		self->fd[self->nr++] = PKG_OPEN(attr, self->p[i].pid, -1, -1);
+	}
+	for (p = 0; p < topo.nr; p++) {
+		struct perf_event_attr attr = pkg_attr(PKG_RUNTIME, topo.pkg[p].id);
+
+		self->fd[self->nr++] = PKG_OPEN(attr, self->p[0].pid, -1, -1);
+		attr.config1 = 0;
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+			self->fd[self->nr++] = PKG_OPEN(attr, -1, topo.pkg[p].cpu[c], -1);
+	}
+	pkg_trace_start();
+}
+
+FIXTURE_TEARDOWN(pkg_hotplug)
+{
+	int i;
+
+	pkg_stop(1);
+	for (i = 0; i < PKG_MAX_CPUS; i++)
+		if (can_go(i))
+			set_online(i, 1);
+	for (i = 0; i < NR_SPINNERS; i++)
+		puppet_end(&self->p[i]);
+	pkg_trace_close();
+}
+
+#define EXPECT_NO_STEP_BACK() do {					\
+	int __i;							\
+									\
+	for (__i = 0; __i < self->nr; __i++) {				\
+		__u64 __val = pkg_count(self->fd[__i]);			\
+									\
+		EXPECT_LE(self->last[__i], __val)			\
+			TH_LOG("event %d", __i);			\
+		self->last[__i] = __val;				\
+	}								\
+} while (0)
+
+/* Returns how many passes there were; each ran where it belongs */
+static int check_trace(struct __test_metadata *_metadata, int *id, int domain)
+{
+	static struct pkg_refresh refresh[MAX_REFRESHES];
+	int nr = pkg_trace_stop(refresh, MAX_REFRESHES), i, found = 0;
+
+	EXPECT_LE(0, nr);
+	for (i = 0; i < nr; i++) {
+		ASSERT_LE(0, refresh[i].cpu);
+		ASSERT_GT(PKG_MAX_CPUS, refresh[i].cpu);
+		EXPECT_EQ(id[refresh[i].cpu], refresh[i].domain);
+		found += refresh[i].domain == domain;
+	}
+	return found;
+}
+
+TEST_F_TIMEOUT(pkg_hotplug, cpu_by_cpu, 300)
+{
+	int round, i, cpu;
+
+	for (i = 0; i < NR_SPINNERS; i++)
+		ASSERT_EQ(0, puppet_start(&self->p[i], pkg_spin, 0));
+	for (round = 0; round < ROUNDS; round++) {
+		for (cpu = 0; cpu < PKG_MAX_CPUS; cpu++) {
+			if (!can_go(cpu))
+				continue;
+			ASSERT_EQ(0, set_online(cpu, 0));
+			EXPECT_NO_STEP_BACK();
+			usleep(20000);
+			EXPECT_NO_STEP_BACK();
+			ASSERT_EQ(0, set_online(cpu, 1));
+			EXPECT_NO_STEP_BACK();
+		}
+	}
+	pkg_stop(1);
+	for (i = 0; i < topo.nr; i++)
+		EXPECT_LT(0, check_trace(_metadata, self->id, topo.pkg[i].id));
+}
+
+static void set_package(struct __test_metadata *_metadata, int p, int online)
+{
+	int c;
+
+	for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+		ASSERT_EQ(0, set_online(topo.pkg[p].cpu[c], online));
+}
+
+TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
+{
+	int gone = package_that_can_go(), id = topo.pkg[gone].id, round, i;
+	int on_pkg = PKG_OPEN(pkg_attr(PKG_RUNTIME, id), self->p[0].pid, -1, -1);
+	int all = PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), self->p[0].pid, -1, -1);
+	int gauge = PKG_OPEN(pkg_attr(PKG_CLOCK, id), self->p[0].pid, -1, -1);
+	__u64 was, total;
+
+	for (round = 0; round < ROUNDS; round++) {
+		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_pin, topo.pkg[gone].cpu[0]));
+		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
+		EXPECT_NO_STEP_BACK();
+		was = pkg_count(on_pkg);
+		total = pkg_count(all);
+		EXPECT_LT(0, was);
+		EXPECT_LT(0, pkg_count(gauge));
+
+		set_package(_metadata, gone, 0);
+		EXPECT_EQ(was, pkg_count(on_pkg));
+		EXPECT_EQ(total, pkg_count(all));
+		EXPECT_EQ(0, pkg_count(gauge));
+		EXPECT_NO_STEP_BACK();
+
+		/* Its pin is void now */
+		check_trace(_metadata, self->id, id);
+		pkg_trace_start();
+		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
+		EXPECT_EQ(was, pkg_count(on_pkg));
+		EXPECT_LE(total + 19 * NSEC_PER_MSEC, pkg_count(all));
+		EXPECT_EQ(0, pkg_count(gauge));
+		EXPECT_EQ(0, check_trace(_metadata, self->id, id));
+
+		pkg_trace_start();
+		set_package(_metadata, gone, 1);
+		EXPECT_EQ(was, pkg_count(on_pkg));
+		EXPECT_NO_STEP_BACK();
+		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_pin, topo.pkg[gone].cpu[0]));
+		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
+		EXPECT_LE(was + 19 * NSEC_PER_MSEC, pkg_count(on_pkg));
+		for (i = 0; i < 20000 && !pkg_count(gauge); i++)
+			usleep(1000);
+		EXPECT_LT(0, pkg_count(gauge));
+		EXPECT_NO_STEP_BACK();
+	}
+	EXPECT_LT(0, check_trace(_metadata, self->id, id));
+}
+
+/* The last CPU of a package goes while a task runs on it */
+TEST_F_TIMEOUT(pkg_hotplug, package_in_use, 300)
+{
+	int gone = package_that_can_go(), round, i;
+
+	for (i = 0; i < NR_SPINNERS; i++)
+		ASSERT_EQ(0, puppet_start(&self->p[i], pkg_spin, 0));
+	for (round = 0; round < ROUNDS; round++) {
+		usleep(20000);
+		set_package(_metadata, gone, 0);
+		EXPECT_NO_STEP_BACK();
+		usleep(20000);
+		EXPECT_NO_STEP_BACK();
+		set_package(_metadata, gone, 1);
+		EXPECT_NO_STEP_BACK();
+	}
+	pkg_stop(1);
+	check_trace(_metadata, self->id, 0);
+}
+
+TEST_F_TIMEOUT(pkg_hotplug, open_while_offline, 120)
+{
+	int gone = package_that_can_go(), id = topo.pkg[gone].id, fd, task;
+
+	set_package(_metadata, gone, 0);
+	EXPECT_EQ(-ENODEV, pkg_open(pkg_attr(PKG_RUNTIME, PKG_ALL), -1,
+				    topo.pkg[gone].cpu[0], -1));
+
+	/* It joins when it is there again */
+	task = PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), self->p[0].pid, -1, -1);
+	set_package(_metadata, gone, 1);
+	fd = PKG_OPEN(pkg_attr(PKG_RUNTIME, id), self->p[0].pid, -1, -1);
+	ASSERT_EQ(0, puppet_call(&self->p[0], pkg_pin, topo.pkg[gone].cpu[0]));
+	ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
+	EXPECT_LE(19 * NSEC_PER_MSEC, pkg_count(fd));
+	EXPECT_LE(19 * NSEC_PER_MSEC, pkg_count(task));
+	EXPECT_LE(0, pkg_open(pkg_attr(PKG_RUNTIME, PKG_ALL), -1,
+			      topo.pkg[gone].cpu[0], -1));
+}
+
+TEST_HARNESS_MAIN
