@@ -93,12 +93,11 @@ static int test_read(struct perf_pkg_counter *counter, u64 *value)
 }
 
 static struct perf_pkg_pmu test_pmu = {
-	.pmu.task_ctx_nr	= perf_sw_context,
-	.domain_id		= test_domain_id,
-	.event_init		= test_event_init,
-	.counter_init		= test_counter_init,
-	.counter_exit		= test_counter_exit,
-	.read			= test_read,
+	.domain_id	= test_domain_id,
+	.event_init	= test_event_init,
+	.counter_init	= test_counter_init,
+	.counter_exit	= test_counter_exit,
+	.read		= test_read,
 };
 
 static struct attribute *test_no_attrs[] = { NULL };
@@ -108,8 +107,12 @@ static const struct attribute_group *test_groups[] = { &test_format, &test_event
 
 static void test_register(struct kunit *test, unsigned int interval_us)
 {
+	/* As after loading a module anew: perf keeps its traces in struct pmu. */
+	test_pmu.pmu = (struct pmu){
+		.task_ctx_nr	= perf_sw_context,
+		.attr_groups	= test_groups,
+	};
 	test_pmu.interval_us = interval_us;
-	test_pmu.pmu.attr_groups = test_groups;
 	KUNIT_ASSERT_EQ(test, perf_pkg_register(&test_pmu, "perf_pkg_test"), 0);
 }
 
@@ -408,6 +411,8 @@ static void perf_pkg_no_resource_fails_the_open(struct kunit *test)
 	test_register(test, 0);
 	WRITE_ONCE(tst.err, -ENOSPC);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_COUNT, 0, -1)), -ENOSPC);
+
+	WRITE_ONCE(tst.err, 0);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(0, 0, -1)), -EINVAL);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_COUNT, 0, TEST_DOMAINS)), -ENODEV);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(test_open(TEST_FREE, -1, -1)), -EOPNOTSUPP);
