@@ -112,6 +112,7 @@ struct perf_pkg_domain {
 struct perf_pkg {
 	struct perf_pkg_pmu		*ppmu;
 	const char			*name;
+	/* Tasks only, see above */
 	struct mutex			mutex;
 	struct list_head		counters;
 	unsigned int			interval_us;

@@ -186,10 +186,10 @@ static bool test_timer_gets_to(int domain, int cpu)
 {
 	int i;
 
-	for (i = 0; i < 500; i++) {
+	for (i = 0; i < 250; i++) {
 		if (READ_ONCE(test_dom(domain)->timer_cpu) == cpu)
 			return true;
-		msleep(10);
+		msleep(20);
 	}
 
 	return false;
@@ -432,8 +432,8 @@ static void perf_pkg_timer_lives_with_its_counters(struct kunit *test)
 
 	atomic64_add(3, &tst.hw[0]);
 	stamp = ktime_get_mono_fast_ns();
-	for (i = 0; i < 500 && atomic64_read(&test_slot(event, 0)->stamp) < stamp; i++)
-		msleep(10);
+	for (i = 0; i < 250 && atomic64_read(&test_slot(event, 0)->stamp) < stamp; i++)
+		msleep(20);
 	KUNIT_EXPECT_EQ(test, test_count(event), 3);
 
 	test_release_events();

@@ -41,8 +41,11 @@ value() {
 		for (i = 3; i <= NF; i++) {
 			if ($i != event || (first != "" && $1 != first))
 				continue
+			# <not counted>, as in an interval in which nothing ran
+			if ($(i - 2) !~ /^[0-9.]+$/)
+				continue
 			sum += $(i - 1) == "msec" ? $(i - 2) * 1000000 : $(i - 2)
-			found = $(i - 2) ~ /^[0-9.]+$/
+			found = 1
 		}
 	} END { if (found) printf("%.0f", sum) }' "$TMP/stat"
 }

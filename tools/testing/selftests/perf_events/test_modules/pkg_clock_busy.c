@@ -26,6 +26,7 @@ struct pkg_clock_busy {
 static DEFINE_PER_CPU(struct pkg_clock_busy, pkg_clock_busy) = {
 	.seq = SEQCNT_ZERO(pkg_clock_busy.seq),
 };
+
 static DEFINE_MUTEX(pkg_clock_busy_mutex);
 static unsigned int pkg_clock_busy_users;
 static struct tracepoint *pkg_clock_sched_switch;
