@@ -278,7 +278,7 @@ int perf_pkg_publish(struct perf_pkg_domain *dom,
 		return ret;
 	}
 
-	if (locked && slot->state == PERF_PKG_SLOT_BLIND) {
+	if (locked && slot->state != PERF_PKG_SLOT_LIVE) {
 		/* Pairs with smp_load_acquire() above: ->origin is valid. */
 		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
 	}
@@ -497,8 +497,13 @@ void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	if (slot->state != PERF_PKG_SLOT_NEW)
 		return;
 
-	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	/*
+	 * Other CPUs of the domain wait for the lock until this is done: what
+	 * they count for the same counter comes on top of what is read here.
+	 */
 	perf_pkg_publish(dom, slot, true);
+	if (slot->state == PERF_PKG_SLOT_NEW)
+		WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
 
 	list_add_tail(&slot->node, &dom->slots);
 	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)

@@ -140,16 +140,18 @@ cpu_list() {
 	[ "$(value $RUNTIME "CPU$cpu")" -gt "$(value $RUNTIME "CPU$other")" ]
 }
 
-# A gauge of a package is no more when all CPUs of that are asked
-gauge() {
-	local id val now
+now() { sed -n 's/^now at \([0-9]*\) nsecs/\1/p' /proc/timer_list; }
 
+# The clock of a package, once, however many CPUs are asked
+gauge() {
+	local id val before
+
+	before=$(now)
 	# shellcheck disable=SC2046
 	perf_stat -a $(each_package clock) -- "$LOAD" 100 || return
-	now=$(awk '{ printf("%.0f", $1 * 1000000000) }' /proc/uptime)
 	for id in $(packages); do
 		val=$(value "$(pkg_event clock "$id")")
-		[ "$val" -gt 0 ] && [ "$val" -le "$now" ] || return
+		[ "$val" -ge "$before" ] && [ "$val" -le "$(now)" ] || return
 	done
 }
 
