@@ -45,10 +45,12 @@ struct perf_pkg_slot;
 
 /**
  * struct perf_pkg_desc - what an event monitors
- * @key:	Events with the same non-zero key share one counter. 0: the event
- *		has a counter of its own.
+ * @key:	Events with the same non-zero key share one counter, which must
+ *		be a gauge or free-running. 0: the event has one of its own.
  * @flags:	PERF_PKG_GAUGE, PERF_PKG_FREE_RUNNING, PERF_PKG_NO_TIMER
- * @width:	Bits after which the hardware value wraps, 1 to 64
+ * @width:	Bits after which the hardware value wraps, 1 to 64. Unless it is
+ *		a gauge, the value must not advance by half of that range or
+ *		more between two reads: that is taken for a step back.
  */
 struct perf_pkg_desc {
 	u64		key;

@@ -56,9 +56,9 @@
  *   - The hardware counts always and for the whole domain (PERF_PKG_FREE_RUNNING)
  *     or has a level (PERF_PKG_GAUGE). An event counts from ->add() to ->del(),
  *     that is its window. perf opens such an event on each CPU of a domain and
- *     adds up what they say, so only one of them may report: of the events that
- *     one process opened alike, one per CPU, the first that is active. When it
- *     goes, the next active one opens its window in the same instant.
+ *     adds up what they say, so only one CPU may report: of the events that one
+ *     process opened alike, those of the CPU that came first. When these go,
+ *     those of another CPU open their windows in the same instant.
  *
  * Inherited events share what their parent has. They start and stop the same
  * counter, and report 0 themselves, so the core finds nothing to fold into
@@ -69,8 +69,8 @@
  * A counter lives as long as one of its events. A slot is put on the list of
  * its domain when an event of the counter is first scheduled in there, and
  * stays until the counter goes: scheduling it out and in again touches neither
- * the list nor a lock. The timer of a domain is armed while the list is not
- * empty; where no task of a counter ever ran there is no timer for it. Readers
+ * the list nor a lock. The timer of a domain is armed while it has slots on the
+ * list to refresh; where no task of a counter ever ran there is no timer for it. Readers
  * in NMI context may look at an event that is being closed, so events and
  * counters are freed after an RCU grace period. perf_pmu_unregister() is called
  * when the last event is gone, as events pin the driver's module.
@@ -123,7 +123,9 @@
  *	atomic64_cmpxchg(value)			atomic64_read_acquire(stamp)
  *	atomic64_try_cmpxchg_release(stamp)	atomic64_read(value)
  *
- * who has seen a stamp will see a value that is as new or newer.
+ * who has seen a stamp will see a value that is as new or newer. Two events of a
+ * group are read one after the other: "age" before the counts can only be too
+ * old, behind them it misses a refresh that came in between.
  *
  * CPU hotplug:
  *
@@ -259,7 +261,7 @@ int perf_pkg_publish(struct perf_pkg_domain *dom,
 
 	stamp = ktime_get_mono_fast_ns();
 	if (flags & PERF_PKG_NO_VALUE)
-		goto stamp;
+		goto live;
 
 	/* Pairs with smp_store_release() below. */
 	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE && !(flags & PERF_PKG_GAUGE))
@@ -278,25 +280,36 @@ int perf_pkg_publish(struct perf_pkg_domain *dom,
 		return ret;
 	}
 
+	trace_perf_pkg_publish(pp->name, counter->id, dom->id,
+			       atomic64_read(&slot->value), delta);
+live:
 	if (locked && slot->state != PERF_PKG_SLOT_LIVE) {
 		/* Pairs with smp_load_acquire() above: ->origin is valid. */
 		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
 	}
-
-	trace_perf_pkg_publish(pp->name, counter->id, dom->id,
-			       atomic64_read(&slot->value), delta);
-stamp:
 	if (online)
 		perf_pkg_stamp(slot, stamp);
 
 	return 0;
 }
 
+/* There is a counter here, but no value: from now on that gets older. */
+static void perf_pkg_blind(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	lockdep_assert_held(&dom->lock);
+
+	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		perf_pkg_stamp(slot, ktime_get_mono_fast_ns());
+}
+
 /* Reads a counter on this CPU, with interrupts off and the domain not locked */
 int perf_pkg_publish_here(struct perf_pkg_domain *dom,
 			  struct perf_pkg_slot *slot)
 {
-	if (!perf_pkg_is_locked(slot->counter))
+	/* Pairs with smp_store_release() in perf_pkg_publish(). */
+	if (!perf_pkg_is_locked(slot->counter) &&
+	    smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE)
 		return perf_pkg_publish(dom, slot, false);
 
 	guard(raw_spinlock)(&dom->lock);
@@ -489,21 +502,27 @@ void perf_pkg_release(struct perf_pkg_domain *dom)
 
 /* Counters */
 
-/* The first event of a counter in a domain. Interrupts are off. */
+/*
+ * An event of the counter comes to a domain where no read succeeded yet, for the
+ * first time or not. Interrupts are off. Other CPUs of the domain wait for the
+ * lock until this is done: what they count for the same counter comes on top of
+ * what is read here.
+ */
 void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
+	bool first;
+
 	guard(raw_spinlock)(&dom->lock);
 
-	if (slot->state != PERF_PKG_SLOT_NEW)
+	if (slot->state == PERF_PKG_SLOT_LIVE)
 		return;
 
-	/*
-	 * Other CPUs of the domain wait for the lock until this is done: what
-	 * they count for the same counter comes on top of what is read here.
-	 */
-	perf_pkg_publish(dom, slot, true);
-	if (slot->state == PERF_PKG_SLOT_NEW)
-		WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	first = slot->state == PERF_PKG_SLOT_NEW;
+	if (perf_pkg_publish(dom, slot, true) && first)
+		perf_pkg_blind(dom, slot);
+
+	if (!first)
+		return;
 
 	list_add_tail(&slot->node, &dom->slots);
 	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
@@ -533,7 +552,7 @@ static void perf_pkg_counter_free(struct rcu_head *rcu)
 {
 	struct perf_pkg_counter *counter = container_of(rcu, struct perf_pkg_counter, rcu);
 
-	kfree(counter->slot);
+	kvfree(counter->slot);
 	kfree(counter);
 }
 
@@ -554,7 +573,7 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	if (!counter)
 		return ERR_PTR(-ENOMEM);
 
-	counter->slot = kcalloc(pp->max_domains, sizeof(*counter->slot), GFP_KERNEL);
+	counter->slot = kvcalloc(pp->max_domains, sizeof(*counter->slot), GFP_KERNEL);
 	if (!counter->slot)
 		goto free;
 
@@ -578,7 +597,7 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	return counter;
 
 free:
-	kfree(counter->slot);
+	kvfree(counter->slot);
 	kfree(counter);
 	return ERR_PTR(ret);
 }
@@ -660,7 +679,7 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	int id = pp->ppmu->domain_id(cpu);
 	struct perf_pkg_domain *dom;
 	struct perf_pkg_slot *slot;
-	bool first;
+	bool first, moves;
 
 	if (id < 0)
 		return 0;
@@ -670,16 +689,27 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	if (!dom)
 		return 0;
 
-	guard(raw_spinlock_irqsave)(&dom->lock);
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		first = cpumask_empty(&dom->cpus);
+		cpumask_set_cpu(cpu, &dom->cpus);
+		moves = dom->timer_cpu >= 0 && !perf_pkg_may_interrupt(dom->timer_cpu) &&
+			perf_pkg_may_interrupt(cpu);
+	}
 
-	first = cpumask_empty(&dom->cpus);
-	cpumask_set_cpu(cpu, &dom->cpus);
+	/* An isolated CPU had to do so far. */
+	if (moves) {
+		perf_pkg_hold(dom);
+		perf_pkg_release(dom);
+	}
+
 	if (!first)
 		return 0;
 
+	guard(raw_spinlock_irqsave)(&dom->lock);
+
 	/* The domain is back, its hardware may have started anew. */
 	list_for_each_entry(slot, &dom->slots, node)
-		WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+		perf_pkg_blind(dom, slot);
 	perf_pkg_refresh_all(dom);
 	perf_pkg_arm(dom);
 

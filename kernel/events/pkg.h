@@ -36,7 +36,9 @@ enum perf_pkg_slot_state {
  * @value:	A gauge's level, or all that was counted since the slot went
  *		live. Not a gauge: only ever grows.
  * @stamp:	When the hardware was read, in ns of ktime_get_mono_fast_ns(),
- *		taken before the read. 0: never, or the domain has no CPU now.
+ *		taken before the read; before a first read succeeds: since when
+ *		there is something to read. 0: there is nothing, or the domain
+ *		has no CPU now.
  *		Written after @value: who sees a stamp sees a value that is at
  *		least as new.
  * @origin:	The hardware value, modulo its width, at which @value is 0.
@@ -146,12 +148,10 @@ struct perf_pkg_window {
  * @mask:	If not 0: sum only the slots with these indices. Constant.
  * @age:	The event reports the age of the counter, not its value. Constant.
  * @ref:	The event and its children
- * @domain:	Set for the CPU event of a gauge or a free-running counter, of
- *		which only one in a set reports. Constant.
+ * @domain:	Set for the CPU event of a gauge or a free-running counter: in a
+ *		set of events alike only those of one CPU report. Constant.
  * @owner:	Who opened the event: one set is of one owner. Constant.
  * @cpu:	The CPU of the event. Constant.
- * @rank:	How many alike @owner had opened before on @cpu: one set has one
- *		event of each CPU. Constant.
  * @config:	perf_event_attr::config to config3, the same within a set. Constant.
  * @active:	The event is scheduled in. Under perf_pkg_domain::lock.
  * @node:	Entry in perf_pkg_domain::events
@@ -170,7 +170,6 @@ struct perf_pkg_event {
 	struct perf_pkg_domain	*domain;
 	struct pid		*owner;
 	int			cpu;
-	unsigned int		rank;
 	u64			config[4];
 	bool			active;
 	struct list_head	node;

@@ -117,38 +117,57 @@ static void perf_pkg_clear_gauge(struct perf_pkg_event *pe)
 		perf_pkg_write_window(pe, (struct perf_pkg_window){ });
 }
 
-/* Of the events in one set, one per CPU, only one may report. */
+/* Opened alike by one process, perhaps on several CPUs */
 static bool perf_pkg_same_set(const struct perf_pkg_event *a,
 			      const struct perf_pkg_event *b)
 {
-	return a->owner == b->owner && a->rank == b->rank &&
-	       !memcmp(a->config, b->config, sizeof(a->config));
+	return a->owner == b->owner && !memcmp(a->config, b->config, sizeof(a->config));
 }
 
-static void perf_pkg_open_window(struct perf_pkg_event *pe,
-				 struct perf_pkg_slot *slot)
+/* Whether a set has an open window on this CPU, or on another one */
+static bool perf_pkg_set_is_open(const struct perf_pkg_event *pe, bool here)
+{
+	struct perf_pkg_event *other;
+
+	list_for_each_entry(other, &pe->domain->events, node) {
+		if (perf_pkg_same_set(pe, other) && other->window[0].open &&
+		    (other->cpu == pe->cpu) == here)
+			return true;
+	}
+
+	return false;
+}
+
+/* A CPU reports for the set. Levels that others were left with are history. */
+static void perf_pkg_open_set(struct perf_pkg_event *pe)
 {
 	struct perf_pkg_domain *dom = pe->domain;
 	struct perf_pkg_event *other;
 
-	guard(raw_spinlock)(&dom->lock);
-
-	pe->active = true;
 	list_for_each_entry(other, &dom->events, node) {
-		if (!perf_pkg_same_set(pe, other))
+		if (!perf_pkg_same_set(pe, other) || other->window[0].open)
 			continue;
-		if (other->window[0].open) {
-			perf_pkg_clear_gauge(pe);
-			return;
+		if (other->cpu != pe->cpu) {
+			perf_pkg_clear_gauge(other);
+		} else if (other->active) {
+			perf_pkg_publish(dom, &other->counter->slot[dom->idx], true);
+			perf_pkg_set_window(other, true);
 		}
-		perf_pkg_clear_gauge(other);
 	}
-
-	perf_pkg_publish(dom, slot, true);
-	perf_pkg_set_window(pe, true);
 }
 
-/* A gauge keeps its last level, unless another event of the set goes on. */
+static void perf_pkg_open_window(struct perf_pkg_event *pe)
+{
+	guard(raw_spinlock)(&pe->domain->lock);
+
+	pe->active = true;
+	if (perf_pkg_set_is_open(pe, false))
+		perf_pkg_clear_gauge(pe);
+	else
+		perf_pkg_open_set(pe);
+}
+
+/* A gauge keeps its last level, unless another CPU goes on. */
 static void perf_pkg_close_window(struct perf_pkg_event *pe,
 				  struct perf_pkg_slot *slot)
 {
@@ -163,13 +182,12 @@ static void perf_pkg_close_window(struct perf_pkg_event *pe,
 
 	perf_pkg_publish(dom, slot, true);
 	perf_pkg_set_window(pe, false);
+	if (perf_pkg_set_is_open(pe, true))
+		return;
 
 	list_for_each_entry(heir, &dom->events, node) {
-		if (heir->active && perf_pkg_same_set(pe, heir)) {
-			if (heir->counter != pe->counter)
-				perf_pkg_publish(dom, &heir->counter->slot[dom->idx], true);
-			perf_pkg_set_window(heir, true);
-			perf_pkg_clear_gauge(pe);
+		if (heir->active && heir->cpu != pe->cpu && perf_pkg_same_set(pe, heir)) {
+			perf_pkg_open_set(heir);
 			return;
 		}
 	}
@@ -177,15 +195,8 @@ static void perf_pkg_close_window(struct perf_pkg_event *pe,
 
 static void perf_pkg_join_set(struct perf_pkg_event *pe)
 {
-	struct perf_pkg_event *other;
-
 	guard(raw_spinlock_irqsave)(&pe->domain->lock);
 
-	list_for_each_entry(other, &pe->domain->events, node) {
-		if (other->owner == pe->owner && other->cpu == pe->cpu &&
-		    !memcmp(other->config, pe->config, sizeof(pe->config)))
-			pe->rank = max(pe->rank, other->rank + 1);
-	}
 	list_add_tail(&pe->node, &pe->domain->events);
 }
 
@@ -236,10 +247,14 @@ u64 perf_pkg_event_count(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_counter *counter = pe->counter;
-	u64 value, reset;
+	u64 value, reset, age = 0;
 
 	if (event->parent)
 		return 0;
+
+	/* First: the value must not be older than that says. */
+	if (trace_perf_pkg_read_enabled())
+		age = perf_pkg_age(pe);
 
 	reset = perf_pkg_is_gauge(pe) ? 0 : local64_read(&event->count);
 	/*
@@ -249,8 +264,7 @@ u64 perf_pkg_event_count(struct perf_event *event)
 	smp_rmb();
 	value = perf_pkg_value(pe) - reset;
 
-	if (trace_perf_pkg_read_enabled())
-		trace_perf_pkg_read(counter->pp->name, counter->id, value, perf_pkg_age(pe));
+	trace_perf_pkg_read(counter->pp->name, counter->id, value, age);
 
 	return value;
 }
@@ -290,22 +304,20 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 	struct perf_pkg_slot *slot;
 
+	/* A CPU without a domain has nothing to count. */
 	if (!dom)
-		return -ENODEV;
-
-	/* What a whole domain did cannot be told apart by cgroup. */
-	if (pe->domain && (pe->domain != dom || perf_pkg_is_cgroup_event(event)))
-		return -EOPNOTSUPP;
+		return 0;
 
 	slot = &counter->slot[dom->idx];
-	if (unlikely(READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW))
+	/* Pairs with smp_store_release() in perf_pkg_publish(). */
+	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE))
 		perf_pkg_link(dom, slot);
 
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
 	if (pe->domain)
-		perf_pkg_open_window(pe, slot);
+		perf_pkg_open_window(pe);
 	else if (!pe->age && counter->desc.flags & PERF_PKG_NO_TIMER)
 		perf_pkg_publish_here(dom, slot);
 
@@ -321,8 +333,12 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	unsigned int flags = counter->desc.flags;
 	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
-	struct perf_pkg_slot *slot = &counter->slot[dom->idx];
+	struct perf_pkg_slot *slot;
 
+	if (!dom)
+		return;
+
+	slot = &counter->slot[dom->idx];
 	if (!pe->age && ppmu->stop)
 		ppmu->stop(counter, event);
 
@@ -462,6 +478,15 @@ perf_pkg_event_get_counter(struct perf_event *event, struct perf_pkg_pmu *ppmu, 
 		if (ret)
 			return ERR_PTR(ret);
 	}
+
+	/* Each event would count for the others, too. */
+	if (WARN_ON_ONCE(desc.key && !(desc.flags & (PERF_PKG_GAUGE | PERF_PKG_FREE_RUNNING))))
+		return ERR_PTR(-EINVAL);
+
+	/* What a whole domain did cannot be told apart by cgroup. */
+	if (perf_pkg_is_cgroup_event(event) &&
+	    (age || desc.flags & (PERF_PKG_GAUGE | PERF_PKG_FREE_RUNNING)))
+		return ERR_PTR(-EOPNOTSUPP);
 
 	/*
 	 * What the whole domain does is not a task's; its level may be told
@@ -635,6 +660,8 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 	int ret;
 
 	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
+		return -EINVAL;
+	if (WARN_ON_ONCE(pmu->attr_update && pmu->attr_update != perf_pkg_groups))
 		return -EINVAL;
 	if (!perf_pkg_interval_valid(ppmu->interval_us))
 		return -EINVAL;

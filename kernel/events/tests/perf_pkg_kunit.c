@@ -380,6 +380,24 @@ static void perf_pkg_one_cpu_reports_a_domain(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(energy[1]), 2);
 }
 
+/* A set is of one process: whoever else asks for the same gets it, too. */
+static void perf_pkg_alike_events_of_a_cpu_all_report(struct kunit *test)
+{
+	struct perf_event *a, *b[2];
+
+	test_register(test, 0);
+	a = test_event(test, TEST_FREE, 0, -1);
+	b[0] = test_event(test, TEST_FREE, 0, -1);
+	b[1] = test_event(test, TEST_FREE, 2, -1);
+	perf_event_disable(a);
+	atomic64_add(7, &tst.hw[0]);
+	test_refresh(a, 0);
+
+	KUNIT_EXPECT_EQ(test, test_count(a), 0);
+	KUNIT_EXPECT_EQ(test, test_count(b[0]), 7);
+	KUNIT_EXPECT_EQ(test, test_count(b[1]), 0);
+}
+
 static void perf_pkg_failed_read_keeps_the_value(struct kunit *test)
 {
 	struct perf_event *event;
@@ -404,6 +422,29 @@ static void perf_pkg_failed_read_keeps_the_value(struct kunit *test)
 	test_refresh(event, 0);
 	KUNIT_EXPECT_EQ(test, test_count(event), 15);
 	KUNIT_EXPECT_GT(test, atomic64_read(&test_slot(event, 0)->stamp), stamp);
+}
+
+/* As long as nothing could be read, that is no value of 0 that is fresh. */
+static void perf_pkg_failed_first_read_is_made_up_for(struct kunit *test)
+{
+	struct perf_event *event, *age;
+
+	test_register(test, 0);
+	WRITE_ONCE(tst.err, -EIO);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	age = test_event(test, PERF_PKG_EVENT_AGE, 0, -1);
+	KUNIT_EXPECT_EQ(test, test_slot(event, 0)->state, PERF_PKG_SLOT_BLIND);
+	KUNIT_EXPECT_GT(test, atomic64_read(&test_slot(event, 0)->stamp), 0);
+	KUNIT_EXPECT_GT(test, test_count(age), 0);
+
+	/* The value found first is where it starts from. */
+	WRITE_ONCE(tst.err, 0);
+	atomic64_set(&tst.hw[0], 10);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_slot(event, 0)->state, PERF_PKG_SLOT_LIVE);
+	atomic64_add(4, &tst.hw[0]);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 4);
 }
 
 static void perf_pkg_no_resource_fails_the_open(struct kunit *test)
@@ -445,7 +486,8 @@ static void perf_pkg_hotplug_hands_over(struct kunit *test)
 {
 	struct perf_event *event, *gauge;
 
-	test_register(test, 1000);
+	/* No tick comes in time: what is published is published by hotplug. */
+	test_register(test, PERF_PKG_INTERVAL_MAX_US);
 	test_run_on(test, 1);
 	event = test_event(test, TEST_COUNT, -1, -1);
 	gauge = test_event(test, TEST_GAUGE, -1, 1);
@@ -480,6 +522,14 @@ static void perf_pkg_hotplug_hands_over(struct kunit *test)
 
 static int perf_pkg_test_init(struct kunit *test)
 {
+	int cpu;
+
+	/* Of a case that failed half-way */
+	for (cpu = 1; cpu < 2 * TEST_DOMAINS; cpu++) {
+		if (cpu_possible(cpu) && !cpu_online(cpu))
+			add_cpu(cpu);
+	}
+
 	if (num_online_cpus() < 2 * TEST_DOMAINS)
 		kunit_skip(test, "needs %d CPUs", 2 * TEST_DOMAINS);
 
@@ -523,7 +573,9 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_counts_nothing_while_disabled),
 	KUNIT_CASE(perf_pkg_reset_starts_from_zero),
 	KUNIT_CASE(perf_pkg_one_cpu_reports_a_domain),
+	KUNIT_CASE(perf_pkg_alike_events_of_a_cpu_all_report),
 	KUNIT_CASE(perf_pkg_failed_read_keeps_the_value),
+	KUNIT_CASE(perf_pkg_failed_first_read_is_made_up_for),
 	KUNIT_CASE(perf_pkg_no_resource_fails_the_open),
 	KUNIT_CASE(perf_pkg_timer_lives_with_its_counters),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),

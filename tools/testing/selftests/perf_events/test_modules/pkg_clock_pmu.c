@@ -100,7 +100,8 @@ static void pkg_clock_start(struct perf_pkg_counter *counter, struct perf_event 
 	write_seqcount_begin(&hw->seq);
 	hw->start = pkg_clock_now(pc, event);
 	hw->ctx = event->ctx;
-	hw->running = true;
+	/* Pairs with smp_load_acquire() in pkg_clock_read_cpu(): ->ctx is valid. */
+	smp_store_release(&hw->running, true);
 	write_seqcount_end(&hw->seq);
 }
 
@@ -160,7 +161,7 @@ static u64 pkg_clock_read_cpu(struct pkg_clock_counter *pc, int cpu)
 	do {
 		seq = read_seqcount_begin(&hw->seq);
 		sum = hw->sum;
-		if (hw->running)
+		if (smp_load_acquire(&hw->running))
 			sum += pkg_clock_running_ns(pc, hw, cpu);
 	} while (read_seqcount_retry(&hw->seq, seq));
 
