@@ -40,7 +40,7 @@
  * the machine below takes the CPU away, hence the tries: an error of the
  * kernel would come back in each.
  */
-#define PKG_SWITCH_NS	(10 * NSEC_PER_USEC)
+#define PKG_SWITCH_NS	(50 * NSEC_PER_USEC)
 #define PKG_TRIES	5
 
 /*
@@ -254,7 +254,7 @@ static inline bool pkg_near(__u64 val, __u64 ref, unsigned int switches)
 {
 	__u64 diff = val > ref ? val - ref : ref - val;
 
-	return diff <= ref / 200 + (switches + 1) * PKG_SWITCH_NS;
+	return diff <= ref / 50 + (switches + 1) * PKG_SWITCH_NS;
 }
 
 #endif /* PKG_CLOCK_H */

@@ -115,20 +115,71 @@ FIXTURE_TEARDOWN(pkg_hotplug)
 	}								\
 } while (0)
 
+static struct pkg_refresh refresh[MAX_REFRESHES];
+
 /* Returns how many passes there were; each ran where it belongs */
 static int check_trace(struct __test_metadata *_metadata, int *id, int domain)
 {
-	static struct pkg_refresh refresh[MAX_REFRESHES];
 	int nr = pkg_trace_stop(refresh, MAX_REFRESHES), i, found = 0;
 
 	EXPECT_LE(0, nr);
 	for (i = 0; i < nr; i++) {
+		/* No CPU is left to move to */
+		if (refresh[i].from >= 0 && refresh[i].cpu < 0)
+			continue;
 		ASSERT_LE(0, refresh[i].cpu);
 		ASSERT_GT(PKG_MAX_CPUS, refresh[i].cpu);
 		EXPECT_EQ(id[refresh[i].cpu], refresh[i].domain);
-		found += refresh[i].domain == domain;
+		found += refresh[i].domain == domain && refresh[i].from < 0;
 	}
 	return found;
+}
+
+/* The CPU that the last pass for a domain ran on, once there was one */
+static int refreshing_cpu(int domain)
+{
+	int tries, nr, cpu = -1;
+
+	for (tries = 0; tries < 1000 && cpu < 0; tries++) {
+		pkg_trace_start();
+		usleep(10000);
+		nr = pkg_trace_stop(refresh, MAX_REFRESHES);
+		while (--nr >= 0 && cpu < 0)
+			if (refresh[nr].domain == domain && refresh[nr].from < 0)
+				cpu = refresh[nr].cpu;
+	}
+	return cpu;
+}
+
+/* The CPU with the timer goes: another one of the package takes over */
+TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
+{
+	int pkg = package_that_can_go(), id = topo.pkg[pkg].id;
+	int round, cpu, next, nr, i, moves;
+
+	if (topo.pkg[pkg].nr_cpus < 2)
+		SKIP(return, "only one CPU in each package that can go");
+	PKG_OPEN(pkg_attr(PKG_CLOCK, id), -1, topo.pkg[pkg].cpu[0], -1);
+	PKG_OPEN(pkg_attr(PKG_CLOCK, id), -1, topo.pkg[pkg].cpu[1], -1);
+	for (round = 0; round < ROUNDS; round++) {
+		cpu = refreshing_cpu(id);
+		ASSERT_LE(0, cpu);
+		pkg_trace_start();
+		ASSERT_EQ(0, set_online(cpu, 0));
+		nr = pkg_trace_stop(refresh, MAX_REFRESHES);
+		for (i = 0, moves = 0; i < nr; i++) {
+			if (refresh[i].domain != id || refresh[i].from < 0)
+				continue;
+			EXPECT_EQ(cpu, refresh[i].from);
+			EXPECT_EQ(id, self->id[refresh[i].cpu]);
+			moves++;
+		}
+		EXPECT_EQ(1, moves);
+		next = refreshing_cpu(id);
+		EXPECT_NE(cpu, next);
+		EXPECT_LE(0, next);
+		ASSERT_EQ(0, set_online(cpu, 1));
+	}
 }
 
 TEST_F_TIMEOUT(pkg_hotplug, cpu_by_cpu, 300)

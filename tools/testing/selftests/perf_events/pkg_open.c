@@ -172,10 +172,14 @@ TEST_F_TIMEOUT(pkg_open, inherit_stat, 120)
 TEST_F_TIMEOUT(pkg_open, inherit_and_sample_read, 120)
 {
 	struct perf_event_attr clock = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
-	int leader;
+	struct perf_event_attr attr = self->attr;
+	int leader, cpu = topo.pkg[0].cpu[0];
 
-	EXPECT_OPEN(-EOPNOTSUPP, PKG_RUNTIME, .inherit = 1,
-		    .sample_type = PERF_SAMPLE_READ | PERF_SAMPLE_TID);
+	/* A CPU has no children */
+	attr.inherit = 1;
+	attr.sample_type = PERF_SAMPLE_READ | PERF_SAMPLE_TID;
+	EXPECT_EQ(-EOPNOTSUPP, pkg_open(attr, 0, -1, -1));
+	EXPECT_LE(0, pkg_open(attr, -1, cpu, -1));
 
 	clock.inherit = 1;
 	clock.sample_period = NSEC_PER_SEC;

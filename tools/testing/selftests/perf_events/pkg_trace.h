@@ -12,10 +12,12 @@
 
 #define PKG_TRACEFS	"/sys/kernel/tracing/instances/pkg_selftest/"
 
+/* A refresh pass on @cpu, or with @from not -1 a timer that moved from there to @cpu */
 struct pkg_refresh {
 	double	time;
 	int	domain;
 	int	cpu;
+	int	from;
 };
 
 static inline void pkg_trace_close(void)
@@ -31,7 +33,8 @@ static inline const char *pkg_trace_open(void)
 	pkg_set(PKG_TRACEFS, "tracing_on", 0);
 	pkg_set_str(PKG_TRACEFS, "trace_clock", "mono");
 	pkg_set(PKG_TRACEFS, "buffer_size_kb", 4096);
-	if (!pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_refresh/enable", 1))
+	if (!pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_refresh/enable", 1) &&
+	    !pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_timer_migrate/enable", 1))
 		return NULL;
 	pkg_trace_close();
 	return "no tracepoints of perf_pkg";
@@ -44,11 +47,18 @@ static inline void pkg_trace_start(void)
 	pkg_set(PKG_TRACEFS, "tracing_on", 1);
 }
 
-/* Stops and returns the passes of pkg_clock in the order of time, at most @max */
+static inline int pkg_trace_field(const char *line, const char *name)
+{
+	const char *at = strstr(line, name);
+
+	return at ? atoi(at + strlen(name)) : -1;
+}
+
+/* Stops and returns what pkg_clock's timers did in the order of time, at most @max */
 static inline int pkg_trace_stop(struct pkg_refresh *refresh, int max)
 {
-	static const char name[] = "perf_pkg_refresh:";
 	char line[512], *at, *sep;
+	bool moved;
 	int nr = 0;
 	FILE *f;
 
@@ -57,17 +67,17 @@ static inline int pkg_trace_stop(struct pkg_refresh *refresh, int max)
 	if (!f)
 		return -errno;
 	while (nr < max && fgets(line, sizeof(line), f)) {
-		at = strstr(line, name);
+		at = strstr(line, ": perf_pkg_");
 		if (line[0] == '#' || !at || !strstr(at, "pmu=pkg_clock "))
 			continue;
 		/* TASK-PID [CPU] FLAGS SECONDS: perf_pkg_refresh: ... */
-		for (sep = at - 2; sep > line && sep[-1] != ' '; sep--)
+		for (sep = at; sep > line && sep[-1] != ' '; sep--)
 			;
+		moved = strstr(at, "timer_migrate:");
 		refresh[nr].time = atof(sep);
-		sep = strstr(at, " domain=");
-		refresh[nr].domain = sep ? atoi(sep + 8) : -1;
-		sep = strstr(at, " cpu=");
-		refresh[nr].cpu = sep ? atoi(sep + 5) : -1;
+		refresh[nr].domain = pkg_trace_field(at, " domain=");
+		refresh[nr].cpu = pkg_trace_field(at, moved ? " to=" : " cpu=");
+		refresh[nr].from = pkg_trace_field(at, " from=");
 		nr++;
 	}
 	fclose(f);
