@@ -307,9 +307,11 @@ static void perf_pkg_blind(struct perf_pkg_domain *dom, struct perf_pkg_slot *sl
 int perf_pkg_publish_here(struct perf_pkg_domain *dom,
 			  struct perf_pkg_slot *slot)
 {
+	bool live;
+
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (!perf_pkg_is_locked(slot->counter) &&
-	    smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE)
+	live = smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE;
+	if (live && !perf_pkg_is_locked(slot->counter))
 		return perf_pkg_publish(dom, slot, false);
 
 	guard(raw_spinlock)(&dom->lock);

@@ -130,8 +130,10 @@ static bool perf_pkg_set_is_open(const struct perf_pkg_event *pe, bool here)
 	struct perf_pkg_event *other;
 
 	list_for_each_entry(other, &pe->domain->events, node) {
-		if (perf_pkg_same_set(pe, other) && other->window[0].open &&
-		    (other->cpu == pe->cpu) == here)
+		bool same_cpu = other->cpu == pe->cpu;
+
+		if (same_cpu == here && other->window[0].open &&
+		    perf_pkg_same_set(pe, other))
 			return true;
 	}
 

@@ -161,6 +161,7 @@ static u64 pkg_clock_read_cpu(struct pkg_clock_counter *pc, int cpu)
 	do {
 		seq = read_seqcount_begin(&hw->seq);
 		sum = hw->sum;
+		/* Pairs with smp_store_release() in pkg_clock_start(). */
 		if (smp_load_acquire(&hw->running))
 			sum += pkg_clock_running_ns(pc, hw, cpu);
 	} while (read_seqcount_retry(&hw->seq, seq));
