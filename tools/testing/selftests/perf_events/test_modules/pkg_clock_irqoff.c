@@ -22,9 +22,12 @@ static int pkg_clock_spin(const char *val, const struct kernel_param *kp)
 	if (ms > PKG_CLOCK_SPIN_MAX_MS)
 		return -ERANGE;
 
+	/* Several CPUs may spin at a time */
+	kernel_param_unlock(THIS_MODULE);
 	local_irq_save(flags);
 	mdelay(ms);
 	local_irq_restore(flags);
+	kernel_param_lock(THIS_MODULE);
 
 	return 0;
 }
