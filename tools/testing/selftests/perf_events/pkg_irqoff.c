@@ -165,6 +165,7 @@ TEST_F_TIMEOUT(pkg_irqoff, read, 120)
 	int id = variant->one_package ? topo.pkg[1].id : PKG_ALL;
 	struct perf_event_attr attr = pkg_attr(variant->config, id);
 	int fd[PKG_MAX_CPUS], i, reads, ms;
+	bool waited;
 
 	if (variant->group)
 		attr.read_format = PERF_FORMAT_GROUP;
@@ -181,10 +182,11 @@ TEST_F_TIMEOUT(pkg_irqoff, read, 120)
 	for (ms = 250; ms <= MAX_SPIN_MS; ms *= 2) {
 		reads = reads_while_spinning(self->p, self->nr, fd, variant->group ? 2 : 0, ms);
 		ASSERT_LE(0, reads);
-		if (variant->waits != (reads >= ENOUGH_READS))
+		waited = reads < ENOUGH_READS;
+		if (waited == variant->waits)
 			break;
 	}
-	EXPECT_EQ(variant->waits, reads < ENOUGH_READS)
+	EXPECT_EQ(variant->waits, waited)
 		TH_LOG("%d reads", reads);
 }
 
