@@ -4,18 +4,14 @@
  */
 #define pr_fmt(fmt) "perf_pkg: " fmt
 
-#include <linux/bitfield.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/math64.h>
-#include <linux/nospec.h>
 #include <linux/percpu.h>
-#include <linux/pid.h>
 #include <linux/sched/isolation.h>
 #include <linux/slab.h>
-#include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
 
@@ -520,7 +516,8 @@ void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 		return;
 
 	first = slot->state == PERF_PKG_SLOT_NEW;
-	if (perf_pkg_publish(dom, slot, true) && first)
+	perf_pkg_publish(dom, slot, true);
+	if (slot->state == PERF_PKG_SLOT_NEW)
 		perf_pkg_blind(dom, slot);
 
 	if (!first)
