@@ -6,7 +6,8 @@ export BASE ?= 6.12
 
 help:		## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); gsub(/[$$][(]BASE[)]/, "$(BASE)"); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
-	@echo '  Variables:   BASE=$(BASE) (kernel), ACCEL=tcg|kvm, SIGNOFF="Name <mail>" (series)'
+	@echo '  Variables:   BASE=$(BASE) (kernel), SEEDS=n (test), MODEL=intel|amd, ACCEL=tcg|kvm (guests),'
+	@echo '               SIGNOFF="Name <mail>" (series)'
 
 run: ours	## the demonstration: two packages, real perf and trace-cmd (first time: some minutes)
 	@vm/run -n demo -- vm/demo
@@ -38,7 +39,11 @@ deps:		## install the Debian packages that are missing
 clean:		## remove out/
 	rm -rf out
 
-ours: deps
+ours: emulator
 	@vm/build ours
 
-.PHONY: help run test debug-test shell tree harvest series check deps clean ours
+# 3: it cannot be had, then Debian's QEMU has to do
+emulator: deps
+	@vm/qemu/build || [ $$? -eq 3 ]
+
+.PHONY: help run test debug-test shell tree harvest series check deps clean ours emulator

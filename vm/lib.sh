@@ -18,9 +18,42 @@ need_kernel() {
 	[ -e "$BUILD/arch/x86/boot/bzImage" ] || die "the kernel is not built: vm/build $1"
 }
 
+EMULATOR=$OUT/qemu/qemu-system-x86_64	# ours, see vm/qemu
+
 need_qemu() {
-	command -v qemu-system-x86_64 > /dev/null ||
+	[ -x "$EMULATOR" ] || command -v qemu-system-x86_64 > /dev/null ||
 		die "qemu-system-x86_64 is missing: run \`make deps\`, or as root: apt-get install qemu-system-x86"
+}
+
+# emulated: whether guests get vm/qemu's machine, whose package counters count
+emulated() {
+	[ -x "$EMULATOR" ] && [ "${ACCEL:-tcg}" = tcg ]
+}
+
+# machine MODEL [SEED]: sets QEMU to the command with its options for the CPU. With a
+# seed the guest is deterministic: its time is the number of instructions executed.
+machine() {
+	local cpu counters=
+	case $1 in
+	intel)	cpu=max,vendor=GenuineIntel,family=6,model=85,stepping=7 ;;
+	amd)	cpu=max,vendor=AuthenticAMD,family=23,model=49,topoext=on,min-xlevel=0x8000001e
+		counters=,scale=64,energy-unit=16 ;;
+	*)	die "no such model of a CPU: $1 (intel, amd)" ;;
+	esac
+	if emulated; then
+		# in the emulator, mwait does not halt a CPU
+		QEMU=("$EMULATOR" -L /usr/share/seabios -L /usr/share/qemu -accel "tcg,thread=single"
+		      -cpu "$cpu,min-level=0xf,monitor=off" -device "x86-pkg-counters$counters${COUNTERS:+,$COUNTERS}")
+		[ -z "${2:-}" ] || QEMU+=(-icount "shift=0,sleep=off" -seed "$2"
+					  -rtc "base=2024-01-01T00:00:00,clock=vm")
+	elif [ -n "${2:-}" ]; then
+		die "SEED needs the emulator: vm/qemu/build"
+	elif [ "$(accel)" = kvm ]; then
+		QEMU=(qemu-system-x86_64 -accel kvm -cpu host)
+	else
+		QEMU=(qemu-system-x86_64 -accel "tcg,thread=single" -cpu max)
+	fi
+	QEMU+=(-nodefaults -no-user-config -display none -no-reboot)
 }
 
 busybox_static() {

@@ -1,0 +1,40 @@
+/*
+ * Counters that exist once per package: RDT monitoring and RAPL energy for TCG
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef I386_TCG_PKG_COUNTERS_H
+#define I386_TCG_PKG_COUNTERS_H
+
+#include "cpu.h"
+
+#ifdef CONFIG_USER_ONLY
+static inline void x86_pkg_counters_run(CPUX86State *env, bool running)
+{
+}
+
+static inline void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
+                                          uint32_t *eax, uint32_t *ebx,
+                                          uint32_t *ecx, uint32_t *edx)
+{
+}
+#else
+/* What an access to an MSR came to */
+typedef enum {
+    PKG_MSR_NOT_OURS,
+    PKG_MSR_DONE,
+    PKG_MSR_GP,                 /* the guest gets a #GP(0) */
+} PkgMsrResult;
+
+/* The vCPU starts to execute, or halts. Called on every entry and exit. */
+void x86_pkg_counters_run(CPUX86State *env, bool running);
+
+/* Adds to what CPUID says */
+void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
+                            uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx);
+
+PkgMsrResult x86_pkg_counters_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *val);
+PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val);
+#endif
+
+#endif

@@ -1,0 +1,591 @@
+/*
+ * Counters that exist once per package: RDT monitoring and RAPL energy for TCG
+ *
+ * All of it derives from one thing that is measured: the nanoseconds of
+ * QEMU_CLOCK_VIRTUAL that a vCPU was not halted. They are charged to the vCPU
+ * (energy) and, per L3 domain, to the RMID in its PQR_ASSOC (RDT). What was
+ * charged is the ground truth; what an MSR shows is that truth times a rate, in
+ * the MSR's unit and width. With -icount both are exact and repeatable.
+ *
+ * "Not halted" instead of "executing": where one host thread runs all vCPUs in
+ * turn the guest takes its CPUs to run side by side, and so must the counters.
+ *
+ * MSRs that start with 0x52 are not architectural: they are for tests. Reading
+ * one gives the truth of any domain from any vCPU; writing one changes what the
+ * counter shows from now on, not the truth. See README.md beside the sources.
+ *
+ * The state is protected by a lock of its own. It outlives an INIT of a vCPU, so
+ * that taking a CPU offline does not change what its RMID is.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "qemu/module.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "hw/qdev-core.h"
+#include "hw/qdev-properties.h"
+#include "hw/i386/topology.h"
+#include "tcg/pkg_counters.h"
+
+#define TYPE_PKG_COUNTERS "x86-pkg-counters"
+OBJECT_DECLARE_SIMPLE_TYPE(PkgCounters, PKG_COUNTERS)
+
+#define MSR_RAPL_POWER_UNIT         0x606
+#define MSR_PKG_ENERGY_STATUS       0x611
+#define MSR_DRAM_ENERGY_STATUS      0x619
+#define MSR_PP0_ENERGY_STATUS       0x639
+#define MSR_IA32_QM_EVTSEL          0xc8d
+#define MSR_IA32_QM_CTR             0xc8e
+#define MSR_IA32_PQR_ASSOC          0xc8f
+#define MSR_AMD_RAPL_POWER_UNIT     0xc0010299
+#define MSR_AMD_CORE_ENERGY_STATUS  0xc001029a
+#define MSR_AMD_PKG_ENERGY_STATUS   0xc001029b
+
+#define QM_EVTSEL_EVENT             MAKE_64BIT_MASK(0, 8)
+#define QM_EVTSEL_RMID_SHIFT        32
+#define QM_RMID                     MAKE_64BIT_MASK(0, 10)
+#define QM_CTR_ERROR                (1ULL << 63)
+#define QM_CTR_UNAVAILABLE          (1ULL << 62)
+
+/* Test MSRs: 0x52, an item, a domain (or a core's index) and an RMID */
+#define TEST_MSR(msr)               (((msr) >> 24) == 0x52)
+#define TEST_MSR_ITEM(msr)          (((msr) >> 20) & 0xf)
+#define TEST_MSR_DOMAIN(msr)        (((msr) >> 12) & 0xff)
+#define TEST_MSR_RMID(msr)          ((msr) & 0xfff)
+
+enum {
+    /* RDT, numbered as the events of QM_EVTSEL: bytes */
+    ITEM_OCCUPANCY = 1,
+    ITEM_TOTAL,
+    ITEM_LOCAL,
+    RDT_ITEMS,
+    /* RAPL: microjoules */
+    ITEM_ENERGY_PKG = 4,
+    ITEM_ENERGY_CORES,
+    ITEM_ENERGY_DRAM,
+    ITEM_ENERGY_CORE,
+    ITEM_ENERGY_END,
+    /* What reading the real MSRs of a domain fails with */
+    ITEM_RDT_FAULT = 14,        /* QM_CTR's bits 63 and 62 */
+    ITEM_RAPL_FAULT,            /* not 0: #GP */
+};
+#define RAPL_ITEMS                  (ITEM_ENERGY_END - ITEM_ENERGY_PKG)
+
+#define MAX_DOMAINS                 256
+#define MAX_RMIDS                   1024
+#define CPUID_7_0_EBX_PQM           (1U << 12)
+#define CPUID_APM_RAPL              (1U << 14)
+#define OCCUPANCY_DECAY_NS          (50 * SCALE_MS)
+
+typedef struct {
+    bool running;
+    int64_t since;              /* charged up to here */
+    uint64_t busy_ns;
+    uint32_t rmid;
+    uint64_t evtsel;
+} PkgVcpu;
+
+typedef struct {
+    uint64_t ns[MAX_RMIDS];     /* the truth: vCPUs' time under an RMID */
+    uint64_t fill_ns[MAX_RMIDS]; /* the part of it still in the cache */
+    int64_t last[MAX_RMIDS];    /* when an RMID ran last */
+    uint32_t cpus[MAX_RMIDS];   /* how many vCPUs' PQR_ASSOC name an RMID */
+    uint64_t offset[RDT_ITEMS][MAX_RMIDS];
+    uint64_t evtsel;
+    uint64_t fault;
+} L3Domain;
+
+typedef struct {
+    uint64_t offset[RAPL_ITEMS];
+    bool fault;
+} EnergyDomain;
+
+struct PkgCounters {
+    DeviceState parent_obj;
+
+    uint32_t max_rmid;
+    uint32_t scale;             /* bytes per unit of QM_CTR */
+    uint32_t width_offset;      /* as enumerated: bits beyond 24; AMD: 0 is 44 */
+    uint32_t rate;              /* bytes per microsecond of a running vCPU */
+    uint32_t cache;             /* bytes an RMID can occupy in one L3 */
+    bool amd_tracking;
+    uint32_t energy_unit;       /* 1 / 2^n joules */
+    uint32_t dram_unit;         /* likewise: Intel's servers have one that no MSR tells */
+    uint32_t idle_mw;           /* of a package */
+    uint32_t busy_mw;           /* more, for each running vCPU */
+    uint32_t dram_idle_mw;
+    uint32_t dram_busy_mw;
+
+    QemuMutex lock;
+    PkgVcpu *vcpus;             /* by cpu_index */
+    L3Domain *l3[MAX_DOMAINS];
+    EnergyDomain energy[MAX_DOMAINS];
+};
+
+static PkgCounters *counters;   /* set once, before a vCPU runs */
+
+static X86CPUTopoInfo topology(CPUX86State *env)
+{
+    CPUState *cs = env_cpu(env);
+
+    return (X86CPUTopoInfo) {
+        .dies_per_pkg = env->nr_dies,
+        .cores_per_die = cs->nr_cores,
+        .threads_per_core = cs->nr_threads,
+    };
+}
+
+/* One L3 a die, as in CPUID leaves 4 and 0x8000001d */
+static unsigned l3_id(CPUX86State *env)
+{
+    X86CPUTopoInfo info = topology(env);
+
+    return (env_archcpu(env)->apic_id >> apicid_die_offset(&info)) % MAX_DOMAINS;
+}
+
+/* Energy is counted per die on Intel, per package on AMD */
+static unsigned energy_id(CPUX86State *env)
+{
+    X86CPUTopoInfo info = topology(env);
+
+    if (IS_AMD_CPU(env)) {
+        return (env_archcpu(env)->apic_id >> apicid_pkg_offset(&info)) % MAX_DOMAINS;
+    }
+    return l3_id(env);
+}
+
+static unsigned core_id(CPUX86State *env)
+{
+    X86CPUTopoInfo info = topology(env);
+
+    return env_archcpu(env)->apic_id >> apicid_core_offset(&info);
+}
+
+static PkgVcpu *vcpu_of(PkgCounters *s, CPUX86State *env)
+{
+    return &s->vcpus[env_cpu(env)->cpu_index];
+}
+
+static uint64_t occupancy_cap_ns(PkgCounters *s)
+{
+    return muldiv64(s->cache, 1000, s->rate);
+}
+
+/* An RMID loses what it had in the cache while it does not run, all within 50 ms */
+static uint64_t decayed(PkgCounters *s, L3Domain *d, unsigned rmid, int64_t now)
+{
+    int64_t idle = MIN(MAX(now - d->last[rmid], 0), OCCUPANCY_DECAY_NS);
+    uint64_t lost = muldiv64(occupancy_cap_ns(s), idle, OCCUPANCY_DECAY_NS);
+
+    return d->fill_ns[rmid] > lost ? d->fill_ns[rmid] - lost : 0;
+}
+
+static void charge(PkgCounters *s, CPUX86State *env, int64_t now)
+{
+    PkgVcpu *v = vcpu_of(s, env);
+
+    if (v->running && now > v->since) {
+        L3Domain *d = s->l3[l3_id(env)];
+        uint64_t ns = now - v->since;
+
+        d->fill_ns[v->rmid] = MIN(decayed(s, d, v->rmid, v->since) + ns,
+                                  occupancy_cap_ns(s));
+        d->ns[v->rmid] += ns;
+        d->last[v->rmid] = now;
+        v->busy_ns += ns;
+    }
+    v->since = now;
+}
+
+static int64_t charge_all(PkgCounters *s)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        charge(s, cs->env_ptr, now);
+    }
+    return now;
+}
+
+void x86_pkg_counters_run(CPUX86State *env, bool running)
+{
+    PkgCounters *s = counters;
+    PkgVcpu *v;
+
+    if (!s) {
+        return;
+    }
+    v = vcpu_of(s, env);
+    if (v->running == running) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    charge(s, env, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+    v->running = running;
+}
+
+/* RDT monitoring: everything below with the lock held and all vCPUs charged */
+
+static uint64_t rdt_truth(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid, int64_t now)
+{
+    uint64_t bytes = muldiv64(d->ns[rmid], s->rate, 1000);
+
+    switch (item) {
+    case ITEM_OCCUPANCY:
+        return muldiv64(decayed(s, d, rmid, now), s->rate, 1000);
+    case ITEM_LOCAL:
+        return bytes - bytes / 4;
+    default:
+        return bytes;
+    }
+}
+
+static uint64_t rdt_units(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid, int64_t now)
+{
+    return rdt_truth(s, d, item, rmid, now) / s->scale;
+}
+
+static unsigned rdt_width(PkgCounters *s, CPUX86State *env)
+{
+    if (!s->width_offset && IS_AMD_CPU(env)) {
+        return 44;
+    }
+    return 24 + s->width_offset;
+}
+
+static uint64_t *evtsel_of(PkgCounters *s, CPUX86State *env)
+{
+    return s->amd_tracking ? &s->l3[l3_id(env)]->evtsel : &vcpu_of(s, env)->evtsel;
+}
+
+static uint64_t rdt_read(PkgCounters *s, CPUX86State *env, int64_t now)
+{
+    L3Domain *d = s->l3[l3_id(env)];
+    uint64_t evtsel = *evtsel_of(s, env);
+    unsigned event = evtsel & QM_EVTSEL_EVENT;
+    unsigned rmid = (evtsel >> QM_EVTSEL_RMID_SHIFT) & QM_RMID;
+
+    if (event < ITEM_OCCUPANCY || event > ITEM_LOCAL || rmid > s->max_rmid) {
+        return QM_CTR_ERROR;
+    }
+    if (d->fault) {
+        return d->fault;
+    }
+    if (s->amd_tracking && !d->cpus[rmid]) {
+        return QM_CTR_UNAVAILABLE;
+    }
+    return (rdt_units(s, d, event, rmid, now) + d->offset[event][rmid]) &
+           MAKE_64BIT_MASK(0, rdt_width(s, env));
+}
+
+/* From now on the counter shows @val */
+static void rdt_push(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid,
+                     uint64_t val, int64_t now)
+{
+    d->offset[item][rmid] = val - rdt_units(s, d, item, rmid, now);
+}
+
+static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val, int64_t now)
+{
+    L3Domain *d = s->l3[l3_id(env)];
+    PkgVcpu *v = vcpu_of(s, env);
+
+    /* Without allocation there are no classes of service: bits 63:32 are reserved */
+    if (val > s->max_rmid) {
+        return PKG_MSR_GP;
+    }
+    d->cpus[v->rmid]--;
+    v->rmid = val;
+    if (!d->cpus[val]++ && s->amd_tracking) {
+        d->fill_ns[val] = 0;
+        rdt_push(s, d, ITEM_TOTAL, val, 0, now);
+        rdt_push(s, d, ITEM_LOCAL, val, 0, now);
+    }
+    return PKG_MSR_DONE;
+}
+
+/* RAPL, likewise */
+
+/* Picojoules: nanoseconds times milliwatts. 64 bits last for two days at 100 W. */
+static uint64_t energy_pj(PkgCounters *s, unsigned item, unsigned id, int64_t now)
+{
+    uint64_t busy = 0;
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        CPUX86State *env = cs->env_ptr;
+
+        if ((item == ITEM_ENERGY_CORE ? core_id(env) : energy_id(env)) == id) {
+            busy += vcpu_of(s, env)->busy_ns;
+        }
+    }
+    switch (item) {
+    case ITEM_ENERGY_PKG:
+        return now * s->idle_mw + busy * s->busy_mw;
+    case ITEM_ENERGY_DRAM:
+        return now * s->dram_idle_mw + busy * s->dram_busy_mw;
+    default:
+        return busy * s->busy_mw;
+    }
+}
+
+static uint64_t energy_units(PkgCounters *s, unsigned item, unsigned id, int64_t now)
+{
+    unsigned unit = item == ITEM_ENERGY_DRAM ? s->dram_unit : s->energy_unit;
+
+    return muldiv64(energy_pj(s, item, id, now) / 1000000, 1U << unit, 1000000);
+}
+
+static uint64_t *energy_offset(PkgCounters *s, unsigned item, unsigned id)
+{
+    return &s->energy[id].offset[item - ITEM_ENERGY_PKG];
+}
+
+static PkgMsrResult energy_read(PkgCounters *s, CPUX86State *env, unsigned item,
+                                uint64_t *val, int64_t now)
+{
+    unsigned id = item == ITEM_ENERGY_CORE ? core_id(env) % MAX_DOMAINS : energy_id(env);
+
+    if (s->energy[energy_id(env)].fault) {
+        return PKG_MSR_GP;
+    }
+    *val = (uint32_t)(energy_units(s, item, id, now) + *energy_offset(s, item, id));
+    return PKG_MSR_DONE;
+}
+
+/* The item that an energy MSR of this CPU's vendor shows; 0: none */
+static unsigned energy_item(CPUX86State *env, uint32_t msr)
+{
+    if (IS_AMD_CPU(env)) {
+        return msr == MSR_AMD_PKG_ENERGY_STATUS ? ITEM_ENERGY_PKG :
+               msr == MSR_AMD_CORE_ENERGY_STATUS ? ITEM_ENERGY_CORE : 0;
+    }
+    return msr == MSR_PKG_ENERGY_STATUS ? ITEM_ENERGY_PKG :
+           msr == MSR_PP0_ENERGY_STATUS ? ITEM_ENERGY_CORES :
+           msr == MSR_DRAM_ENERGY_STATUS ? ITEM_ENERGY_DRAM : 0;
+}
+
+static bool is_energy_unit(CPUX86State *env, uint32_t msr)
+{
+    return msr == (IS_AMD_CPU(env) ? MSR_AMD_RAPL_POWER_UNIT : MSR_RAPL_POWER_UNIT);
+}
+
+/* The test MSRs */
+
+static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, bool write, int64_t now)
+{
+    unsigned item = TEST_MSR_ITEM(msr), id = TEST_MSR_DOMAIN(msr), rmid = TEST_MSR_RMID(msr);
+    L3Domain *d = s->l3[id];
+
+    switch (item) {
+    case ITEM_OCCUPANCY:
+    case ITEM_TOTAL:
+    case ITEM_LOCAL:
+        if (!d || rmid > s->max_rmid) {
+            return PKG_MSR_GP;
+        }
+        if (write) {
+            rdt_push(s, d, item, rmid, *val, now);
+        } else {
+            *val = rdt_truth(s, d, item, rmid, now);
+        }
+        return PKG_MSR_DONE;
+    case ITEM_ENERGY_PKG:
+    case ITEM_ENERGY_CORES:
+    case ITEM_ENERGY_DRAM:
+    case ITEM_ENERGY_CORE:
+        if (write) {
+            *energy_offset(s, item, id) = *val - energy_units(s, item, id, now);
+        } else {
+            *val = energy_pj(s, item, id, now) / 1000000;
+        }
+        return PKG_MSR_DONE;
+    case ITEM_RDT_FAULT:
+        if (!d) {
+            return PKG_MSR_GP;
+        }
+        if (write) {
+            d->fault = *val & (QM_CTR_ERROR | QM_CTR_UNAVAILABLE);
+        } else {
+            *val = d->fault;
+        }
+        return PKG_MSR_DONE;
+    case ITEM_RAPL_FAULT:
+        if (write) {
+            s->energy[id].fault = *val;
+        } else {
+            *val = s->energy[id].fault;
+        }
+        return PKG_MSR_DONE;
+    default:
+        return PKG_MSR_GP;
+    }
+}
+
+static bool is_ours(CPUX86State *env, uint32_t msr)
+{
+    return TEST_MSR(msr) || is_energy_unit(env, msr) || energy_item(env, msr) ||
+           (msr >= MSR_IA32_QM_EVTSEL && msr <= MSR_IA32_PQR_ASSOC);
+}
+
+PkgMsrResult x86_pkg_counters_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *val)
+{
+    PkgCounters *s = counters;
+    int64_t now;
+
+    if (!s || !is_ours(env, msr)) {
+        return PKG_MSR_NOT_OURS;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    now = charge_all(s);
+    if (TEST_MSR(msr)) {
+        return test_access(s, msr, val, false, now);
+    }
+    if (energy_item(env, msr)) {
+        return energy_read(s, env, energy_item(env, msr), val, now);
+    }
+    switch (msr) {
+    case MSR_IA32_PQR_ASSOC:
+        *val = vcpu_of(s, env)->rmid;
+        break;
+    case MSR_IA32_QM_EVTSEL:
+        *val = *evtsel_of(s, env);
+        break;
+    case MSR_IA32_QM_CTR:
+        *val = rdt_read(s, env, now);
+        break;
+    default:
+        /* Power in 1/8 W, energy, time in 1/1024 s */
+        *val = 0xa << 16 | s->energy_unit << 8 | 3;
+    }
+    return PKG_MSR_DONE;
+}
+
+PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val)
+{
+    PkgCounters *s = counters;
+    int64_t now;
+
+    if (!s || !is_ours(env, msr)) {
+        return PKG_MSR_NOT_OURS;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    now = charge_all(s);
+    if (TEST_MSR(msr)) {
+        return test_access(s, msr, &val, true, now);
+    }
+    switch (msr) {
+    case MSR_IA32_PQR_ASSOC:
+        return rdt_associate(s, env, val, now);
+    case MSR_IA32_QM_EVTSEL:
+        if (val & ~(QM_EVTSEL_EVENT | QM_RMID << QM_EVTSEL_RMID_SHIFT)) {
+            return PKG_MSR_GP;
+        }
+        *evtsel_of(s, env) = val;
+        return PKG_MSR_DONE;
+    default:
+        return PKG_MSR_GP;      /* read-only */
+    }
+}
+
+void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
+                            uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
+{
+    PkgCounters *s = counters;
+
+    if (!s) {
+        return;
+    }
+    if (index == 7 && count == 0) {
+        *ebx |= CPUID_7_0_EBX_PQM;
+    } else if (index == 0xf && count == 0) {
+        *ebx = s->max_rmid;
+        *edx = 1U << 1;         /* of the L3 */
+    } else if (index == 0xf && count == 1) {
+        *eax = s->width_offset;
+        *ebx = s->scale;
+        *ecx = s->max_rmid;
+        *edx = 7;               /* occupancy, total, local */
+    } else if (index == 0x80000007 && IS_AMD_CPU(env)) {
+        *edx |= CPUID_APM_RAPL;
+    }
+}
+
+static void pkg_counters_realize(DeviceState *dev, Error **errp)
+{
+    PkgCounters *s = PKG_COUNTERS(dev);
+    unsigned nr_cpus = 0;
+    CPUState *cs;
+
+    if (counters) {
+        error_setg(errp, "there can be only one " TYPE_PKG_COUNTERS);
+        return;
+    }
+    if (s->max_rmid >= MAX_RMIDS || !s->scale || s->width_offset > 38 || !s->rate) {
+        error_setg(errp, "max-rmid goes up to %d, width-offset to 38; scale and rate cannot be 0",
+                   MAX_RMIDS - 1);
+        return;
+    }
+    if (s->energy_unit > 31 || s->dram_unit > 31) {
+        error_setg(errp, "energy-unit and dram-unit go up to 31 (1 / 2^31 J)");
+        return;
+    }
+    qemu_mutex_init(&s->lock);
+    CPU_FOREACH(cs) {
+        nr_cpus = MAX(nr_cpus, cs->cpu_index + 1);
+    }
+    s->vcpus = g_new0(PkgVcpu, nr_cpus);
+    CPU_FOREACH(cs) {
+        unsigned id = l3_id(cs->env_ptr);
+
+        if (!s->l3[id]) {
+            s->l3[id] = g_new0(L3Domain, 1);
+        }
+        s->l3[id]->cpus[0]++;
+    }
+    counters = s;
+}
+
+static Property pkg_counters_properties[] = {
+    DEFINE_PROP_UINT32("max-rmid", PkgCounters, max_rmid, 31),
+    DEFINE_PROP_UINT32("scale", PkgCounters, scale, 65536),
+    DEFINE_PROP_UINT32("width-offset", PkgCounters, width_offset, 0),
+    DEFINE_PROP_UINT32("rate", PkgCounters, rate, 1000),
+    DEFINE_PROP_UINT32("cache", PkgCounters, cache, 8 << 20),
+    DEFINE_PROP_BOOL("amd-tracking", PkgCounters, amd_tracking, false),
+    DEFINE_PROP_UINT32("energy-unit", PkgCounters, energy_unit, 14),
+    DEFINE_PROP_UINT32("dram-unit", PkgCounters, dram_unit, 16),
+    DEFINE_PROP_UINT32("idle-mw", PkgCounters, idle_mw, 20000),
+    DEFINE_PROP_UINT32("busy-mw", PkgCounters, busy_mw, 10000),
+    DEFINE_PROP_UINT32("dram-idle-mw", PkgCounters, dram_idle_mw, 2000),
+    DEFINE_PROP_UINT32("dram-busy-mw", PkgCounters, dram_busy_mw, 1000),
+    DEFINE_PROP_END_OF_LIST(),
+};
+
+static void pkg_counters_class_init(ObjectClass *class, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(class);
+
+    dc->desc = "RDT monitoring and RAPL energy counters of all packages (TCG)";
+    dc->realize = pkg_counters_realize;
+    dc->hotpluggable = false;
+    device_class_set_props(dc, pkg_counters_properties);
+    set_bit(DEVICE_CATEGORY_CPU, dc->categories);
+}
+
+static const TypeInfo pkg_counters_info = {
+    .name = TYPE_PKG_COUNTERS,
+    .parent = TYPE_DEVICE,
+    .instance_size = sizeof(PkgCounters),
+    .class_init = pkg_counters_class_init,
+};
+
+static void pkg_counters_register_types(void)
+{
+    type_register_static(&pkg_counters_info);
+}
+
+type_init(pkg_counters_register_types)
