@@ -15,7 +15,7 @@ run: ours	## the demonstration: two packages, real perf and trace-cmd (first tim
 test: deps	## everything that can be checked, one summary at the end (under an hour)
 	@vm/test
 
-debug-test: deps	## KUnit and the kselftests on a kernel with lockdep, KASAN and friends
+debug-test: emulator	## KUnit and the kselftests on a kernel with lockdep, KASAN and friends
 	@vm/test debug
 
 shell: ours	## a guest to play in, with the pkg_clock module loaded

@@ -16,6 +16,10 @@ LOG=$OUT/log
 DATE="@1735689600 +0000"		# of every commit we make, so that bytes repeat
 mkdir -p "$B" "$LOG"
 
+case $ROOT in
+*[[:space:],]*) printf 'No space and no comma, please, in the path of this directory: %s\n' "$ROOT" >&2; exit 1 ;;
+esac
+
 say() { printf '%s\n' "$*"; }
 die() { printf '\n%s: %s\n' "${0#"$ROOT"/}" "$*" >&2; exit 1; }
 

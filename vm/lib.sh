@@ -46,8 +46,8 @@ machine() {
 		      -cpu "$cpu,min-level=0xf,monitor=off" -device "x86-pkg-counters$counters${COUNTERS:+,$COUNTERS}")
 		[ -z "${2:-}" ] || QEMU+=(-icount "shift=0,sleep=off" -seed "$2"
 					  -rtc "base=2024-01-01T00:00:00,clock=vm")
-	elif [ -n "${2:-}" ]; then
-		die "SEED needs the emulator: vm/qemu/build"
+	elif [ -n "${2:-}${MODEL:-}${COUNTERS:-}" ]; then
+		die "SEED, MODEL and COUNTERS need the emulator: vm/qemu/build, and no ACCEL=kvm"
 	elif [ "$(accel)" = kvm ]; then
 		QEMU=(qemu-system-x86_64 -accel kvm -cpu host)
 	else

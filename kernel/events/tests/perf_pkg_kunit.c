@@ -44,7 +44,7 @@ static struct {
 
 static int test_domain_id(unsigned int cpu)
 {
-	return cpu % TEST_DOMAINS;
+	return cpu < 2 * TEST_DOMAINS ? cpu % TEST_DOMAINS : 0;
 }
 
 static int test_event_init(struct perf_event *event, struct perf_pkg_desc *desc)

@@ -68,13 +68,17 @@ enum pkg_policy {
 	PKG_POLICY_CACHED,
 	PKG_POLICY_IPI,
 	PKG_POLICY_SCOPE,
+	PKG_POLICY_SYS,
 };
 
 #define PKG_POLICY(p)	((__u64)(p) << 8)
 #define PKG_ALL		(-1)
 
+/* A program for larger machines defines these itself */
+#ifndef PKG_MAX
 #define PKG_MAX		16
 #define PKG_MAX_CPUS	64
+#endif
 
 static struct pkg_topo {
 	int		nr;
@@ -158,17 +162,18 @@ static inline void pkg_find_cpus(void)
 }
 
 /* The module lies beside the test, or is installed */
-static inline void pkg_load_module(void)
+static inline void pkg_load_module(const char *name)
 {
-	char exe[PATH_MAX] = "", ko[PATH_MAX + 32];
+	char exe[PATH_MAX] = "", ko[PATH_MAX + 64];
 	int fd;
 
 	if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0)
 		return;
-	snprintf(ko, sizeof(ko), "%s/test_modules/pkg_clock.ko", dirname(exe));
+	snprintf(ko, sizeof(ko), "%s/test_modules/%s.ko", dirname(exe), name);
 	fd = open(ko, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
-		if (system("modprobe -q pkg_clock"))
+		snprintf(ko, sizeof(ko), "modprobe -q %s", name);
+		if (system(ko))
 			return;
 	} else {
 		syscall(__NR_finit_module, fd, "", 0);
@@ -182,7 +187,7 @@ static inline const char *pkg_init(int min_packages)
 	if (geteuid())
 		return "needs root";
 	if (access(PKG_PMU, F_OK))
-		pkg_load_module();
+		pkg_load_module("pkg_clock");
 	if (access(PKG_PMU, F_OK))
 		return "no PMU pkg_clock: is test_modules/pkg_clock.ko built?";
 	pkg_find_cpus();

@@ -13,8 +13,15 @@ int pkg_clock_busy_get(void);
 void pkg_clock_busy_put(void);
 u64 pkg_clock_busy_ns(int cpu);
 
+/* pkg_clock_sys.c: what all CPUs of each package do, published by timers */
+int pkg_clock_sys_get(void);
+void pkg_clock_sys_put(void);
+u64 pkg_clock_sys_select(u64 packages);
+u64 pkg_clock_sys_sum(u64 slots, bool clock);
+
 /* pkg_clock_scope.c: the same counters by pmu::scope and ->read() */
 extern struct pmu pkg_clock_scope;
+extern struct pmu pkg_clock_sys;
 int pkg_clock_scope_register(void);
 void pkg_clock_scope_unregister(void);
 

@@ -44,6 +44,7 @@ enum pkg_clock_policy {
 	PKG_CLOCK_CACHED,	/* read at context switch only, as in 2014 */
 	PKG_CLOCK_IPI,		/* read by IPI when the event is, as in 4.1 */
 	PKG_CLOCK_SCOPE,	/* pmu::scope and ->read(), no ->count() */
+	PKG_CLOCK_SYS,		/* likewise, of what a timer has published */
 	PKG_CLOCK_POLICIES,
 };
 
@@ -269,6 +270,9 @@ static int pkg_clock_event_init(struct perf_event *event, struct perf_pkg_desc *
 	case PKG_CLOCK_SCOPE:
 		/* perf goes on with the PMU that the type says now. */
 		event->attr.type = pkg_clock_scope.type;
+		return -ENOENT;
+	case PKG_CLOCK_SYS:
+		event->attr.type = pkg_clock_sys.type;
 		return -ENOENT;
 	default:
 		return -EINVAL;

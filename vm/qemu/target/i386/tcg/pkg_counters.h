@@ -9,7 +9,15 @@
 #include "cpu.h"
 
 #ifdef CONFIG_USER_ONLY
-static inline void x86_pkg_counters_run(CPUX86State *env, bool running)
+static inline void x86_pkg_counters_enter(CPUX86State *env)
+{
+}
+
+static inline void x86_pkg_counters_exit(CPUX86State *env, bool halted)
+{
+}
+
+static inline void x86_pkg_counters_pause(CPUX86State *env, unsigned charged)
 {
 }
 
@@ -26,8 +34,12 @@ typedef enum {
     PKG_MSR_GP,                 /* the guest gets a #GP(0) */
 } PkgMsrResult;
 
-/* The vCPU starts to execute, or halts. Called on every entry and exit. */
-void x86_pkg_counters_run(CPUX86State *env, bool running);
+/* The vCPU starts to execute; it ends to, as its turn is over or it halts */
+void x86_pkg_counters_enter(CPUX86State *env);
+void x86_pkg_counters_exit(CPUX86State *env, bool halted);
+
+/* This much time was charged to a PAUSE, which is one instruction all the same */
+void x86_pkg_counters_pause(CPUX86State *env, unsigned charged);
 
 /* Adds to what CPUID says */
 void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,

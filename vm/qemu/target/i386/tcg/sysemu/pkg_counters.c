@@ -26,7 +26,11 @@
 #include "qapi/error.h"
 #include "hw/qdev-core.h"
 #include "hw/qdev-properties.h"
+#include "hw/boards.h"
 #include "hw/i386/topology.h"
+#include "migration/vmstate.h"
+#include "sysemu/cpu-timers.h"
+#include "sysemu/reset.h"
 #include "tcg/pkg_counters.h"
 
 #define TYPE_PKG_COUNTERS "x86-pkg-counters"
@@ -67,6 +71,8 @@ enum {
     ITEM_ENERGY_DRAM,
     ITEM_ENERGY_CORE,
     ITEM_ENERGY_END,
+    /* With -icount: instructions of the vCPU with the domain's number */
+    ITEM_INSTRUCTIONS = 8,
     /* What reading the real MSRs of a domain fails with */
     ITEM_RDT_FAULT = 14,        /* QM_CTR's bits 63 and 62 */
     ITEM_RAPL_FAULT,            /* not 0: #GP */
@@ -83,6 +89,9 @@ typedef struct {
     bool running;
     int64_t since;              /* charged up to here */
     uint64_t busy_ns;
+    bool executing;
+    int64_t entered;            /* executing since then */
+    uint64_t executed_ns;       /* before that; less what PAUSE was charged */
     uint32_t rmid;
     uint64_t evtsel;
 } PkgVcpu;
@@ -113,13 +122,14 @@ struct PkgCounters {
     bool amd_tracking;
     uint32_t energy_unit;       /* 1 / 2^n joules */
     uint32_t dram_unit;         /* likewise: Intel's servers have one that no MSR tells */
-    uint32_t idle_mw;           /* of a package */
+    uint32_t idle_mw;           /* of a package (Intel: of each die) */
     uint32_t busy_mw;           /* more, for each running vCPU */
     uint32_t dram_idle_mw;
     uint32_t dram_busy_mw;
 
     QemuMutex lock;
     PkgVcpu *vcpus;             /* by cpu_index */
+    unsigned nr_vcpus;
     L3Domain *l3[MAX_DOMAINS];
     EnergyDomain energy[MAX_DOMAINS];
 };
@@ -210,21 +220,56 @@ static int64_t charge_all(PkgCounters *s)
     return now;
 }
 
-void x86_pkg_counters_run(CPUX86State *env, bool running)
+static void set_running(PkgCounters *s, CPUX86State *env, bool running, int64_t now)
+{
+    PkgVcpu *v = vcpu_of(s, env);
+
+    if (v->running != running) {
+        charge(s, env, now);
+        v->running = running;
+    }
+}
+
+void x86_pkg_counters_enter(CPUX86State *env)
 {
     PkgCounters *s = counters;
+    int64_t now;
+
+    if (!s) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&s->lock);
+    now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    vcpu_of(s, env)->entered = now;
+    vcpu_of(s, env)->executing = true;
+    set_running(s, env, true, now);
+}
+
+void x86_pkg_counters_exit(CPUX86State *env, bool halted)
+{
+    PkgCounters *s = counters;
+    int64_t now;
     PkgVcpu *v;
 
     if (!s) {
         return;
     }
-    v = vcpu_of(s, env);
-    if (v->running == running) {
-        return;
-    }
     QEMU_LOCK_GUARD(&s->lock);
-    charge(s, env, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
-    v->running = running;
+    now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    v = vcpu_of(s, env);
+    v->executed_ns += now - v->entered;
+    v->executing = false;
+    set_running(s, env, !halted, now);
+}
+
+void x86_pkg_counters_pause(CPUX86State *env, unsigned charged)
+{
+    PkgCounters *s = counters;
+
+    if (s) {
+        QEMU_LOCK_GUARD(&s->lock);
+        vcpu_of(s, env)->executed_ns -= charged;
+    }
 }
 
 /* RDT monitoring: everything below with the lock held and all vCPUs charged */
@@ -297,6 +342,9 @@ static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val
     if (val > s->max_rmid) {
         return PKG_MSR_GP;
     }
+    if (val == v->rmid) {
+        return PKG_MSR_DONE;
+    }
     d->cpus[v->rmid]--;
     v->rmid = val;
     if (!d->cpus[val]++ && s->amd_tracking) {
@@ -309,8 +357,8 @@ static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val
 
 /* RAPL, likewise */
 
-/* Picojoules: nanoseconds times milliwatts. 64 bits last for two days at 100 W. */
-static uint64_t energy_pj(PkgCounters *s, unsigned item, unsigned id, int64_t now)
+/* Microjoules: nanoseconds times milliwatts are picojoules */
+static uint64_t energy_uj(PkgCounters *s, unsigned item, unsigned id, int64_t now)
 {
     uint64_t busy = 0;
     CPUState *cs;
@@ -324,11 +372,12 @@ static uint64_t energy_pj(PkgCounters *s, unsigned item, unsigned id, int64_t no
     }
     switch (item) {
     case ITEM_ENERGY_PKG:
-        return now * s->idle_mw + busy * s->busy_mw;
+        return muldiv64(now, s->idle_mw, 1000000) + muldiv64(busy, s->busy_mw, 1000000);
     case ITEM_ENERGY_DRAM:
-        return now * s->dram_idle_mw + busy * s->dram_busy_mw;
+        return muldiv64(now, s->dram_idle_mw, 1000000) +
+               muldiv64(busy, s->dram_busy_mw, 1000000);
     default:
-        return busy * s->busy_mw;
+        return muldiv64(busy, s->busy_mw, 1000000);
     }
 }
 
@@ -336,7 +385,7 @@ static uint64_t energy_units(PkgCounters *s, unsigned item, unsigned id, int64_t
 {
     unsigned unit = item == ITEM_ENERGY_DRAM ? s->dram_unit : s->energy_unit;
 
-    return muldiv64(energy_pj(s, item, id, now) / 1000000, 1U << unit, 1000000);
+    return muldiv64(energy_uj(s, item, id, now), 1U << unit, 1000000);
 }
 
 static uint64_t *energy_offset(PkgCounters *s, unsigned item, unsigned id)
@@ -384,7 +433,7 @@ static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, boo
     case ITEM_OCCUPANCY:
     case ITEM_TOTAL:
     case ITEM_LOCAL:
-        if (!d || rmid > s->max_rmid) {
+        if (!d || rmid > s->max_rmid || (write && item == ITEM_OCCUPANCY)) {
             return PKG_MSR_GP;
         }
         if (write) {
@@ -400,7 +449,16 @@ static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, boo
         if (write) {
             *energy_offset(s, item, id) = *val - energy_units(s, item, id, now);
         } else {
-            *val = energy_pj(s, item, id, now) / 1000000;
+            *val = energy_uj(s, item, id, now);
+        }
+        return PKG_MSR_DONE;
+    case ITEM_INSTRUCTIONS:
+        if (write || id >= s->nr_vcpus || !icount_enabled()) {
+            return PKG_MSR_GP;
+        }
+        *val = s->vcpus[id].executed_ns;
+        if (s->vcpus[id].executing) {
+            *val += now - s->vcpus[id].entered;
         }
         return PKG_MSR_DONE;
     case ITEM_RDT_FAULT:
@@ -496,7 +554,7 @@ void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
 {
     PkgCounters *s = counters;
 
-    if (!s) {
+    if (!s || index > (index < 0x80000000 ? env->cpuid_level : env->cpuid_xlevel)) {
         return;
     }
     if (index == 7 && count == 0) {
@@ -514,10 +572,31 @@ void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
     }
 }
 
+/* Of the whole machine. What was counted stays. */
+static void pkg_counters_reset(void *opaque)
+{
+    PkgCounters *s = opaque;
+    CPUState *cs;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    charge_all(s);
+    CPU_FOREACH(cs) {
+        CPUX86State *env = cs->env_ptr;
+        PkgVcpu *v = vcpu_of(s, env);
+
+        s->l3[l3_id(env)]->cpus[v->rmid]--;
+        s->l3[l3_id(env)]->cpus[0]++;
+        s->l3[l3_id(env)]->evtsel = 0;
+        v->rmid = 0;
+        v->evtsel = 0;
+        v->running = false;
+    }
+}
+
 static void pkg_counters_realize(DeviceState *dev, Error **errp)
 {
     PkgCounters *s = PKG_COUNTERS(dev);
-    unsigned nr_cpus = 0;
+    MachineState *machine = MACHINE(qdev_get_machine());
     CPUState *cs;
 
     if (counters) {
@@ -529,15 +608,19 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
                    MAX_RMIDS - 1);
         return;
     }
-    if (s->energy_unit > 31 || s->dram_unit > 31) {
-        error_setg(errp, "energy-unit and dram-unit go up to 31 (1 / 2^31 J)");
+    if (s->energy_unit > 19 || s->dram_unit > 19) {
+        error_setg(errp, "energy-unit and dram-unit go up to 19 (2 microjoules)");
+        return;
+    }
+    if (machine->smp.max_cpus != machine->smp.cpus) {
+        error_setg(errp, TYPE_PKG_COUNTERS " does not count CPUs plugged in later (maxcpus)");
         return;
     }
     qemu_mutex_init(&s->lock);
     CPU_FOREACH(cs) {
-        nr_cpus = MAX(nr_cpus, cs->cpu_index + 1);
+        s->nr_vcpus = MAX(s->nr_vcpus, cs->cpu_index + 1);
     }
-    s->vcpus = g_new0(PkgVcpu, nr_cpus);
+    s->vcpus = g_new0(PkgVcpu, s->nr_vcpus);
     CPU_FOREACH(cs) {
         unsigned id = l3_id(cs->env_ptr);
 
@@ -546,6 +629,7 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
         }
         s->l3[id]->cpus[0]++;
     }
+    qemu_register_reset(pkg_counters_reset, s);
     counters = s;
 }
 
@@ -565,6 +649,11 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_END_OF_LIST(),
 };
 
+static const VMStateDescription pkg_counters_vmstate = {
+    .name = TYPE_PKG_COUNTERS,
+    .unmigratable = 1,
+};
+
 static void pkg_counters_class_init(ObjectClass *class, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(class);
@@ -572,6 +661,7 @@ static void pkg_counters_class_init(ObjectClass *class, void *data)
     dc->desc = "RDT monitoring and RAPL energy counters of all packages (TCG)";
     dc->realize = pkg_counters_realize;
     dc->hotpluggable = false;
+    dc->vmsd = &pkg_counters_vmstate;
     device_class_set_props(dc, pkg_counters_properties);
     set_bit(DEVICE_CATEGORY_CPU, dc->categories);
 }
