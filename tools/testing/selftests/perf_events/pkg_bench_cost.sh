@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What package-scope counters cost: passes of the timer, switches of a counted
-# task, memory, and wake-ups of a package that would sleep. CSV on stdout:
+# task, memory, and wake-ups of a package that would sleep.
+#
+# Run without option this is a short test of what holds everywhere. Otherwise CSV:
 #
 #	what,counters,interval_us,metric,value,unit
 #
-# usage: pkg_bench_cost.sh [--smoke] [timer|switch|memory|idle]...
-#
-# --smoke is a short run that prints TAP instead and checks what holds everywhere.
+# usage: pkg_bench_cost.sh [--csv [timer|switch|memory|idle]...]
 
 # shellcheck source=pkg_lib.sh
 . "$(dirname "$0")/pkg_lib.sh"
@@ -225,10 +225,11 @@ main() {
 }
 
 ulimit -n 8192
-if [ "${1:-}" = --smoke ]; then
+if [ "${1:-}" = --csv ]; then
+	setup perf awk taskset timeout > /dev/null
+	shift
+	main "$@"
+else
 	setup perf awk taskset timeout
 	smoke
-else
-	setup perf awk taskset timeout > /dev/null
-	main "$@"
 fi

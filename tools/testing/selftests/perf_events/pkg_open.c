@@ -131,7 +131,7 @@ TEST_F_TIMEOUT(pkg_open, policy, 120)
 	__u64 scope = PKG_RUNTIME | PKG_POLICY(PKG_POLICY_SCOPE);
 	int policy, fd;
 
-	for (policy = PKG_POLICY_SCOPE + 1; policy < 16; policy++)
+	for (policy = PKG_POLICY_SYS + 1; policy < 16; policy++)
 		EXPECT_OPEN(-EINVAL, PKG_RUNTIME | PKG_POLICY(policy));
 
 	/* The scope of a PMU leaves no room for tasks */
