@@ -18,6 +18,9 @@ test: deps	## everything that can be checked, one summary at the end (under an h
 debug-test: emulator	## KUnit and the kselftests on a kernel with lockdep, KASAN and friends
 	@vm/test debug
 
+bench: emulator	## staleness and cost, side by side with the alternatives: out/bench (half an hour)
+	@vm/bench
+
 shell: ours	## a guest to play in, with the pkg_clock module loaded
 	@vm/shell
 
@@ -46,4 +49,4 @@ ours: emulator
 emulator: deps
 	@vm/qemu/build || [ $$? -eq 3 ]
 
-.PHONY: help run test debug-test shell tree harvest series check deps clean ours emulator
+.PHONY: help run test bench debug-test shell tree harvest series check deps clean ours emulator

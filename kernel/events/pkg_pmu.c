@@ -211,14 +211,11 @@ static void perf_pkg_leave_set(struct perf_pkg_event *pe)
 
 /* Reading, in any context */
 
-static u64 perf_pkg_value(struct perf_pkg_event *pe)
+static noinline u64 perf_pkg_window_value(struct perf_pkg_event *pe)
 {
 	struct perf_pkg_window window;
 	unsigned int seq;
 	u64 value;
-
-	if (!pe->domain)
-		return pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
 
 	do {
 		seq = read_seqcount_latch(&pe->seq);
@@ -235,6 +232,15 @@ static u64 perf_pkg_value(struct perf_pkg_event *pe)
 		return window.sum;
 
 	return perf_pkg_is_gauge(pe) ? value : window.sum + value - window.base;
+}
+
+static u64 perf_pkg_value(struct perf_pkg_event *pe)
+{
+	/* Apart, so that what is read most needs no stack */
+	if (unlikely(pe->domain))
+		return perf_pkg_window_value(pe);
+
+	return unlikely(pe->age) ? perf_pkg_age(pe) : perf_pkg_sum(pe);
 }
 
 /**
