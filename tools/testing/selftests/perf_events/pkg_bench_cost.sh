@@ -50,10 +50,11 @@ trace_stop() {
 	rmdir $TRACING
 }
 
-# bench_timer SECONDS INTERVAL... -- COUNTERS...: cost of the passes on one package
+# bench_timer SECONDS INTERVAL... -- COUNTERS...: cost of the passes on one package.
+# Intervals go down: one that passes would take more than half of is left out.
 bench_timer() {
 	local seconds=$1 interval counters
-	local -a intervals=()
+	local -a intervals=() pass=()
 
 	shift
 	while [ "$1" != -- ]; do
@@ -64,10 +65,16 @@ bench_timer() {
 	for interval in "${intervals[@]}"; do
 		set_interval "$interval"
 		for counters; do
+			if [ "${pass[counters]:-0}" -gt $((interval * 1000 / 2)) ]; then
+				echo "# $counters counters every $interval us: a pass takes ${pass[counters]} ns" >&2
+				continue
+			fi
 			trace_start perf_pkg:perf_pkg_refresh
 			perf stat -o "$TMP/stat" -e "$(events "$counters")" -- \
 				taskset -c "$BUSY_CPU" timeout "$seconds" bash -c 'while :; do :; done' > /dev/null
-			trace_stop | awk -v domain=" domain=$BUSY " -v n="$counters" -v us="$interval" "$PASSES"
+			trace_stop | awk -v domain=" domain=$BUSY " -v n="$counters" -v us="$interval" "$PASSES" |
+				tee "$TMP/passes"
+			pass[counters]=$(awk -F, '$4 == "median pass" { print $5 }' "$TMP/passes")
 		done
 	done
 	set_interval "$INTERVAL"
@@ -216,7 +223,7 @@ main() {
 	for what; do
 		case $what in
 		timer)	bench_timer 1 10000 1000 100 -- 1 10 100 1000 ;;
-		switch)	bench_switch 20000 ;;
+		switch)	bench_switch 100000 ;;
 		memory)	bench_memory ;;
 		idle)	bench_idle 5 ;;
 		*)	echo "no such part: $what" >&2; return 2 ;;

@@ -4,6 +4,7 @@
  * faults and context switches with software events. Run it on a kernel with and on one without
  * the series, with nothing else to do: the difference is what the series costs
  * everybody. On an emulator that counts instructions 1 ns is one of them.
+ * "--pkg" measures context switches with events of pkg_clock as well.
  *
  * CSV on stdout: what,value,unit
  */
@@ -15,6 +16,7 @@
 #define PAGES		256
 #define RING_PAGES	64
 #define GROUP		4
+#define EVENTS		8
 
 static int bench_open(__u64 config, pid_t pid, int cpu, int leader, struct perf_event_attr attr)
 {
@@ -147,18 +149,45 @@ static int bench_switch(const char *what)
 	return 0;
 }
 
-static int bench_switches(void)
+/*
+ * One of the two tasks has @nr events. If both had the same, inherited, ones, perf
+ * would leave them where they are and swap the tasks' contexts.
+ */
+static int bench_switch_events(const char *what, struct perf_event_attr attr, int nr)
 {
-	struct perf_event_attr attr = { .inherit = 1 };
-	int fd;
+	int fd[EVENTS], ret = 0, i;
+	char text[64];
 
-	if (bench_switch("two context switches"))
+	for (i = 0; i < nr; i++) {
+		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
+		if (fd[i] < 0)
+			return -1;
+	}
+	snprintf(text, sizeof(text), "two context switches with %d x %s", nr, what);
+	ret = bench_switch(text);
+	for (i = 0; i < nr; i++)
+		close(fd[i]);
+	return ret;
+}
+
+static int bench_switches(bool pkg)
+{
+	struct perf_event_attr attr = {
+		.type	= PERF_TYPE_SOFTWARE,
+		.size	= sizeof(attr),
+		.config	= PERF_COUNT_SW_TASK_CLOCK,
+	};
+
+	if (bench_switch("two context switches") ||
+	    bench_switch_events("task-clock", attr, 1) ||
+	    bench_switch_events("task-clock", attr, EVENTS))
 		return -1;
-	fd = bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr);
-	if (fd < 0 || bench_switch("two context switches with task-clock"))
-		return -1;
-	close(fd);
-	return 0;
+	if (!pkg)
+		return 0;
+	attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
+	attr.disabled = 0;
+	return bench_switch_events("pkg_clock/runtime/", attr, 1) ||
+	       bench_switch_events("pkg_clock/runtime/", attr, EVENTS);
 }
 
 static int bench_remote(void)
@@ -172,10 +201,22 @@ static int bench_remote(void)
 			  bench_open(PERF_COUNT_SW_CPU_CLOCK, -1, cpu, -1, attr));
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
+	bool pkg = argc == 2 && !strcmp(argv[1], "--pkg");
 	struct perf_event_attr attr = { 0 };
+	const char *error = NULL;
 
+	if (argc != 1 + pkg) {
+		fprintf(stderr, "Usage: %s [--pkg]\n", argv[0]);
+		return KSFT_FAIL;
+	}
+	if (pkg)
+		error = pkg_init(1);
+	if (error) {
+		fprintf(stderr, "%s\n", error);
+		return KSFT_SKIP;
+	}
 	if (pkg_pin(0)) {
 		fprintf(stderr, "cannot run on CPU 0\n");
 		return KSFT_SKIP;
@@ -183,7 +224,7 @@ int main(void)
 	puts("what,value,unit");
 	if (bench_read("read of one's own task", bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr)) ||
 	    bench_read("read of one's own CPU", bench_open(PERF_COUNT_SW_CPU_CLOCK, -1, 0, -1, attr)) ||
-	    bench_group() || bench_remote() || bench_faults() || bench_switches()) {
+	    bench_group() || bench_remote() || bench_faults() || bench_switches(pkg)) {
 		fprintf(stderr, "perf_event_open or read: %s\n", strerror(errno));
 		return KSFT_FAIL;
 	}
