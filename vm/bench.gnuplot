@@ -10,22 +10,22 @@ set key outside right top
 
 mode = system("[ -s deterministic/samples.csv ] && echo deterministic || echo realtime")
 samples(policy, us, task) = sprintf("< awk -F, -v p=%s -v us=%d -v t=%s \
-	'$1 == p && $2 == us && $3 == t && $4 == \"read\" && $5 > 0' %s/samples.csv", policy, us, task, mode)
+	'$1 == p && $2 == us && $3 == t && $4 == \"read\"' %s/samples.csv", policy, us, task, mode)
 
 set title "How old is the value? The task runs for 2 ms and sleeps 100 ms (".mode.")"
 set xlabel "age of the value in ms"
 set ylabel "share of the reads that got a value no older"
 set logscale x
-set xrange [0.001:200]
+set xrange [0.0005:200]
 set yrange [0:1]
 set output "staleness.".format
-plot samples("cached", 0, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "cached (2014)", \
-	samples("slots", 10000, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "slots, 10 ms", \
-	samples("slots", 1000, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "slots, 1 ms", \
-	samples("slots", 100, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "slots, 100 us", \
-	samples("sys", 1000, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "scope-sys, 1 ms", \
-	samples("ipi", 0, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "interrupt", \
-	samples("scope", 0, "sleep100ms") using ($5 / 1e6):(1) smooth cnorm lw 2 title "scope"
+plot samples("cached", 0, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "cached (2014)", \
+	samples("slots", 10000, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "slots, 10 ms", \
+	samples("slots", 1000, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "slots, 1 ms", \
+	samples("slots", 100, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "slots, 100 us", \
+	samples("sys", 1000, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "scope-sys, 1 ms", \
+	samples("ipi", 0, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "interrupt", \
+	samples("scope", 0, "sleep100ms") using (($5 > 1 ? $5 : 1) / 1e6):(1) smooth cnorm lw 2 title "scope"
 
 unset logscale
 set autoscale

@@ -237,10 +237,10 @@ static noinline u64 perf_pkg_window_value(struct perf_pkg_event *pe)
 static u64 perf_pkg_value(struct perf_pkg_event *pe)
 {
 	/* Apart, so that what is read most needs no stack */
-	if (unlikely(pe->domain))
+	if (pe->domain)
 		return perf_pkg_window_value(pe);
 
-	return unlikely(pe->age) ? perf_pkg_age(pe) : perf_pkg_sum(pe);
+	return pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
 }
 
 /**

@@ -54,17 +54,31 @@ static int bench_read(const char *what, int fd)
 	return 0;
 }
 
+static int bench_reads(void)
+{
+	struct perf_event_attr attr = { 0 };
+
+	return bench_read("read of one's own task",
+			  bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr)) ?:
+	       bench_read("read of one's own CPU",
+			  bench_open(PERF_COUNT_SW_CPU_CLOCK, -1, 0, -1, attr));
+}
+
 static int bench_group(void)
 {
 	struct perf_event_attr attr = { .read_format = PERF_FORMAT_GROUP };
-	int leader, i;
+	int fd[GROUP], ret, i;
 
-	leader = bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr);
+	fd[0] = bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr);
 	for (i = 1; i < GROUP; i++) {
-		if (bench_open(PERF_COUNT_SW_PAGE_FAULTS, 0, -1, leader, attr) < 0)
+		fd[i] = bench_open(PERF_COUNT_SW_PAGE_FAULTS, 0, -1, fd[0], attr);
+		if (fd[i] < 0)
 			return -1;
 	}
-	return bench_read("read of a group of 4", leader);
+	ret = bench_read("read of a group of 4", fd[0]);
+	while (--i)
+		close(fd[i]);
+	return ret;
 }
 
 /* What a page fault takes, the fastest of ten rounds */
@@ -110,6 +124,7 @@ static int bench_faults(void)
 		return -1;
 	printf("page fault with a sample of a group,%llu,ns\n", fault_ns());
 	close(member);
+	munmap(ring, (1 + RING_PAGES) * 4096);
 	close(leader);
 	return 0;
 }
@@ -204,7 +219,6 @@ static int bench_remote(void)
 int main(int argc, char *argv[])
 {
 	bool pkg = argc == 2 && !strcmp(argv[1], "--pkg");
-	struct perf_event_attr attr = { 0 };
 	const char *error = NULL;
 
 	if (argc != 1 + pkg) {
@@ -222,9 +236,8 @@ int main(int argc, char *argv[])
 		return KSFT_SKIP;
 	}
 	puts("what,value,unit");
-	if (bench_read("read of one's own task", bench_open(PERF_COUNT_SW_TASK_CLOCK, 0, -1, -1, attr)) ||
-	    bench_read("read of one's own CPU", bench_open(PERF_COUNT_SW_CPU_CLOCK, -1, 0, -1, attr)) ||
-	    bench_group() || bench_remote() || bench_faults() || bench_switches(pkg)) {
+	if (bench_reads() || bench_group() || bench_remote() || bench_faults() ||
+	    bench_switches(pkg)) {
 		fprintf(stderr, "perf_event_open or read: %s\n", strerror(errno));
 		return KSFT_FAIL;
 	}

@@ -515,6 +515,8 @@ int main(int argc, char **argv)
 	}
 
 	srandom(1);
+	/* A wake-up must not wait for the timer that is measured */
+	prctl(PR_SET_TIMERSLACK, 1);
 	signal(SIGINT, interrupt);
 	signal(SIGTERM, interrupt);
 	interval_us = pkg_get(PKG_PMU, "refresh_interval_us");

@@ -43,6 +43,7 @@ setup() {
 cleanup() {
 	echo "$INTERVAL" > "$PMU/refresh_interval_us"
 	rm -rf "$TMP"
+	[ ! -d "${TRACING:-}" ] || rmdir "$TRACING"
 }
 
 # For the time of the test

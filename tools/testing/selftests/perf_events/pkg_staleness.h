@@ -33,6 +33,12 @@ static inline int stale_open(int policy, int pkg)
 	return pkg_open(stale_attr(policy, pkg), task.pid, -1, -1);
 }
 
+static inline long stale_seed(long seed)
+{
+	srandom(seed);
+	return 0;
+}
+
 /* The reader stays on the first package, the task starts on the last */
 static inline const char *stale_setup(void)
 {
@@ -40,6 +46,8 @@ static inline const char *stale_setup(void)
 		return "cannot run on the first package";
 	if (puppet_new(&task))
 		return "no second task";
+	/* Not what the reader draws */
+	puppet_call(&task, stale_seed, 2);
 	if (puppet_call(&task, pkg_pin, stale_cpu()))
 		return "cannot run on the last package";
 	return NULL;

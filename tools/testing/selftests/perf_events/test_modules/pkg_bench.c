@@ -21,6 +21,7 @@
 #include <linux/module.h>
 #include <linux/perf_event.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
@@ -67,6 +68,12 @@ static u64 pkg_bench_loads(struct perf_event *event, unsigned int packages)
 	return sum;
 }
 
+/* The loop and the clocks, which are taken off the other two */
+static u64 pkg_bench_nothing(struct perf_event *event, unsigned int packages)
+{
+	return 0;
+}
+
 /* Inline, so that @fn is no call: the loads shall be nothing but loads. */
 static __always_inline void
 pkg_bench_batch(u64 (*fn)(struct perf_event *event, unsigned int packages),
@@ -74,7 +81,8 @@ pkg_bench_batch(u64 (*fn)(struct perf_event *event, unsigned int packages),
 		struct pkg_bench_cost *cost)
 {
 	unsigned long flags;
-	u64 ns, cycles;
+	cycles_t cycles;
+	u64 ns;
 
 	local_irq_save(flags);
 	ns = ktime_get_mono_fast_ns();
@@ -86,22 +94,33 @@ pkg_bench_batch(u64 (*fn)(struct perf_event *event, unsigned int packages),
 	local_irq_restore(flags);
 }
 
+static struct pkg_bench_cost pkg_bench_less(struct pkg_bench_cost a, struct pkg_bench_cost b)
+{
+	return (struct pkg_bench_cost) {
+		.ns	= a.ns - min(a.ns, b.ns),
+		.cycles	= a.cycles - min(a.cycles, b.cycles),
+	};
+}
+
 static void pkg_bench_run(struct perf_event *event, unsigned int packages, unsigned int loops)
 {
-	struct pkg_bench_cost count = { }, loads = { };
+	struct pkg_bench_cost count = { }, loads = { }, nothing = { };
 	unsigned int left, batch;
 
 	for (left = loops; left; left -= batch) {
 		batch = min(left, PKG_BENCH_BATCH);
 		pkg_bench_batch(pkg_bench_count, event, packages, batch, &count);
 		pkg_bench_batch(pkg_bench_loads, event, packages, batch, &loads);
+		pkg_bench_batch(pkg_bench_nothing, event, packages, batch, &nothing);
+		if (fatal_signal_pending(current))
+			return;
 		cond_resched();
 	}
 
 	pkg_bench_result.packages = packages;
 	pkg_bench_result.loops = loops;
-	pkg_bench_result.count = count;
-	pkg_bench_result.loads = loads;
+	pkg_bench_result.count = pkg_bench_less(count, nothing);
+	pkg_bench_result.loads = pkg_bench_less(loads, nothing);
 }
 
 static unsigned int pkg_bench_online_packages(void)
@@ -134,6 +153,7 @@ static int pkg_bench_set(const char *val, const struct kernel_param *kp)
 	if (packages > PKG_BENCH_MAX_PACKAGES)
 		return -E2BIG;
 
+	memset(&pkg_bench_result, 0, sizeof(pkg_bench_result));
 	attr.config = config;
 	attr.config1 = config1;
 	event = perf_event_create_kernel_counter(&attr, -1, current, NULL, NULL);

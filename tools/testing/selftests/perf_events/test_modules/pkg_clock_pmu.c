@@ -73,6 +73,8 @@ struct pkg_clock_counter {
 	/* A CPU event: its CPU, else -1 */
 	int				cpu;
 	struct pkg_clock_cpu __percpu	*hw;
+	/* One CPU of each package selected, those of the time of open */
+	struct cpumask			readers;
 };
 
 static struct pkg_clock_counter *to_pkg_clock(struct perf_pkg_counter *counter)
@@ -219,6 +221,8 @@ static int pkg_clock_counter_init(struct perf_pkg_counter *counter,
 
 	pc->event = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config);
 	pc->cpu = event->attach_state & PERF_ATTACH_TASK ? -1 : event->cpu;
+	if (FIELD_GET(PKG_CLOCK_POLICY, event->attr.config) == PKG_CLOCK_IPI)
+		pkg_clock_select_readers(pc, event->attr.config1);
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return 0;
 
@@ -294,14 +298,23 @@ static void pkg_clock_refresh(void *counter)
 	perf_pkg_refresh(counter);
 }
 
-/* What count() was in 4.1: each package is interrupted, where that may be. */
+/* What count() was in 4.1: the packages are interrupted, where that may be. */
 static void pkg_clock_refresh_by_ipi(struct perf_pkg_counter *counter)
 {
-	int cpu;
+	on_each_cpu_mask(&to_pkg_clock(counter)->readers, pkg_clock_refresh, counter, 1);
+}
 
+static void pkg_clock_select_readers(struct pkg_clock_counter *pc, u64 packages)
+{
+	int cpu, id;
+
+	/* One that comes or goes just now makes no difference to a test. */
 	for_each_online_cpu(cpu) {
+		id = perf_pkg_package_id(cpu);
+		if (packages && (id < 0 || id >= 64 || !(packages & BIT_ULL(id))))
+			continue;
 		if (cpumask_first(topology_core_cpumask(cpu)) == cpu)
-			smp_call_function_single(cpu, pkg_clock_refresh, counter, 1);
+			cpumask_set_cpu(cpu, &pc->readers);
 	}
 }
 

@@ -43,8 +43,13 @@ static u64 pkg_clock_scope_now(struct perf_event *event)
 
 static void pkg_clock_scope_read(struct perf_event *event)
 {
-	u64 prev, now = pkg_clock_scope_now(event);
+	u64 prev, now;
 
+	/* What is read may just be written by this CPU. Hardware has no such trouble. */
+	if (in_nmi())
+		return;
+
+	now = pkg_clock_scope_now(event);
 	if (pkg_clock_scope_is_clock(event)) {
 		local64_set(&event->count, now);
 		return;

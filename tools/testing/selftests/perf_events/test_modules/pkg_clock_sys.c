@@ -161,7 +161,7 @@ u64 pkg_clock_sys_select(u64 packages)
 
 	for (i = 0; i < pkg_clock_sys_nr; i++) {
 		package = pkg_clock_sys_slots[i].package;
-		if (!packages || (package < 64 && packages & BIT_ULL(package)))
+		if (!packages || (package >= 0 && package < 64 && packages & BIT_ULL(package)))
 			slots |= BIT_ULL(i);
 	}
 
