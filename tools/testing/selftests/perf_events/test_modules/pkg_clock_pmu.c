@@ -213,6 +213,20 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 	return 0;
 }
 
+static void pkg_clock_select_readers(struct pkg_clock_counter *pc, u64 packages)
+{
+	int cpu, id;
+
+	/* One that comes or goes just now makes no difference to a test. */
+	for_each_online_cpu(cpu) {
+		id = perf_pkg_package_id(cpu);
+		if (packages && (id < 0 || id >= 64 || !(packages & BIT_ULL(id))))
+			continue;
+		if (cpumask_first(topology_core_cpumask(cpu)) == cpu)
+			cpumask_set_cpu(cpu, &pc->readers);
+	}
+}
+
 static int pkg_clock_counter_init(struct perf_pkg_counter *counter,
 				  struct perf_event *event)
 {
@@ -302,20 +316,6 @@ static void pkg_clock_refresh(void *counter)
 static void pkg_clock_refresh_by_ipi(struct perf_pkg_counter *counter)
 {
 	on_each_cpu_mask(&to_pkg_clock(counter)->readers, pkg_clock_refresh, counter, 1);
-}
-
-static void pkg_clock_select_readers(struct pkg_clock_counter *pc, u64 packages)
-{
-	int cpu, id;
-
-	/* One that comes or goes just now makes no difference to a test. */
-	for_each_online_cpu(cpu) {
-		id = perf_pkg_package_id(cpu);
-		if (packages && (id < 0 || id >= 64 || !(packages & BIT_ULL(id))))
-			continue;
-		if (cpumask_first(topology_core_cpumask(cpu)) == cpu)
-			cpumask_set_cpu(cpu, &pc->readers);
-	}
 }
 
 static u64 pkg_clock_count(struct perf_event *event)
