@@ -204,7 +204,7 @@ bench_idle() {	# SECONDS
 	# shellcheck disable=SC2086
 	csv idle 1 1000 "an event of a task that ran there and sleeps" \
 		"$(idle_wakeups "$seconds" $stat -- sh -c \
-			"taskset -pc $(first_cpu_of "$IDLE") \$\$; sleep $seconds")" 1/s
+			"taskset -pc $(first_cpu_of "$IDLE") \$\$ > /dev/null; sleep $seconds")" 1/s
 	set_interval "$INTERVAL"
 }
 
