@@ -36,8 +36,8 @@ if (system("[ -s deterministic/count.csv ] && echo 1") eq "1") {
 	set xlabel "packages"
 	set ylabel "instructions"
 	set output "count.".format
-	plot "< grep '^slots.*,ns' deterministic/count.csv" using 3:5 with linespoints lw 2 title "count()", \
-		"< grep '^loads.*,ns' deterministic/count.csv" using 3:5 with linespoints lw 2 title "loads"
+	plot "< grep '^slots,.*,ns' deterministic/count.csv" using 3:5 with linespoints lw 2 title "count()", \
+		"< grep '^loads,.*,ns' deterministic/count.csv" using 3:5 with linespoints lw 2 title "loads"
 }
 
 set title "A pass of the timer (".mode.")"
