@@ -8,6 +8,14 @@
 
 #include "pkg_clock.h"
 
+/* For qsort() of times */
+static inline int bench_by_value(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
 /* Not architectural: instructions that a CPU of the emulator in vm/qemu executed */
 #define BENCH_MSR_INSTRUCTIONS(cpu)	(0x52800000 | (cpu) << 12)
 

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 
+#include "pkg_bench.h"
 #include "pkg_puppet.h"
 
 #define LOOPS		1000
@@ -24,13 +25,6 @@ static int bench_open(__u64 config, pid_t pid, int cpu, int leader, struct perf_
 	attr.size = sizeof(attr);
 	attr.config = config;
 	return syscall(__NR_perf_event_open, &attr, pid, cpu, leader, 0);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const __u64 *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
 }
 
 /* Prints the median of LOOPS reads */
@@ -48,7 +42,7 @@ static int bench_read(const char *what, int fd)
 			return -1;
 		ns[i] = pkg_now(CLOCK_MONOTONIC_RAW) - start;
 	}
-	qsort(ns, LOOPS, sizeof(ns[0]), by_value);
+	qsort(ns, LOOPS, sizeof(ns[0]), bench_by_value);
 	printf("%s,%llu,ns\n", what, ns[LOOPS / 2]);
 	close(fd);
 	return 0;

@@ -200,13 +200,6 @@ static void do_read(const struct competitor *c, int fd)
 
 /* The reader's time */
 
-static int by_value(const void *a, const void *b)
-{
-	const __u64 *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 static void spin_ns(__u64 ns)
 {
 	__u64 begin = pkg_now(CLOCK_MONOTONIC_RAW);
@@ -228,7 +221,7 @@ static int reader_ns(const struct competitor *c, int fd, __u64 *ns)
 			do_read(c, fd);
 		ns[n] = pkg_now(CLOCK_MONOTONIC_RAW) - start;
 	} while (++n < SAMPLES && start - begin < SAMPLES_NS);
-	qsort(ns, n, sizeof(*ns), by_value);
+	qsort(ns, n, sizeof(*ns), bench_by_value);
 	return n;
 }
 
