@@ -111,6 +111,8 @@ struct perf_pkg_counter {
  *		Interrupts off, the event's context locked.
  * @counter_size: sizeof() the driver's counter, 0: struct perf_pkg_counter
  * @interval_us: Refresh interval to begin with, in us. 0: no timer.
+ * @max_age_us:	Age from which on read(2) refreshes a value by interrupting its
+ *		domain, to begin with, in us. 0: never.
  * @pp:		The engine's side of it
  */
 struct perf_pkg_pmu {
@@ -128,6 +130,7 @@ struct perf_pkg_pmu {
 				struct perf_event *event);
 	size_t		counter_size;
 	unsigned int	interval_us;
+	unsigned int	max_age_us;
 
 	struct perf_pkg	*pp;
 };

@@ -8,9 +8,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/export.h>
 #include <linux/init.h>
-#include <linux/math64.h>
 #include <linux/percpu.h>
-#include <linux/sched/isolation.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
@@ -41,6 +39,8 @@
  *
  * A slot holds a value and the time of the hardware read behind it. The age of
  * a count is now minus the oldest such time among the slots it was summed from.
+ * Slots that nothing counts for at the moment are exact and have no age: what
+ * counted for them was read when it stopped.
  *
  * Two sorts of counters:
  *
@@ -65,11 +65,12 @@
  * A counter lives as long as one of its events. A slot is put on the list of
  * its domain when an event of the counter is first scheduled in there, and
  * stays until the counter goes: scheduling it out and in again touches neither
- * the list nor a lock. The timer of a domain is armed while it has slots on the
- * list to refresh; where no task of a counter ever ran there is no timer for it. Readers
- * in NMI context may look at an event that is being closed, so events and
- * counters are freed after an RCU grace period. perf_pmu_unregister() is called
- * when the last event is gone, as events pin the driver's module.
+ * the list nor a lock. The timer of a domain, in pkg_timer.c, may be armed while
+ * there are slots on the list to refresh; where no task of a counter ever ran there
+ * is no timer for it. Readers in NMI context may look at an event that is being
+ * closed, so events and counters are freed after an RCU grace period.
+ * perf_pmu_unregister() is called when the last event is gone, as events pin the
+ * driver's module.
  *
  * Locking rules:
  *
@@ -155,11 +156,6 @@ struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
 	return *this_cpu_ptr(pp->cpu_domain);
 }
 
-static u64 perf_pkg_interval_ns(struct perf_pkg *pp)
-{
-	return (u64)READ_ONCE(pp->interval_us) * NSEC_PER_USEC;
-}
-
 /* Slots of which the values must not change while perf_pkg_domain::lock is held */
 static bool perf_pkg_is_locked(const struct perf_pkg_counter *counter)
 {
@@ -170,8 +166,8 @@ static bool perf_pkg_is_locked(const struct perf_pkg_counter *counter)
 /* Publishing */
 
 /*
- * Reads the hardware until the slot has the value read. Returns by how much
- * that changed the slot's value.
+ * Reads the hardware until the slot has the value read. Tells by how much
+ * that changed the slot's value. -ESTALE: the slot has a newer one.
  */
 static int perf_pkg_advance(struct perf_pkg_slot *slot, s64 *delta)
 {
@@ -195,7 +191,7 @@ static int perf_pkg_advance(struct perf_pkg_slot *slot, s64 *delta)
 		 */
 		step = (raw - slot->origin - value) & mask;
 		if (step > mask >> 1)
-			return -EAGAIN;
+			return -ESTALE;
 	} while (atomic64_cmpxchg(&slot->value, value, value + step) != value);
 
 	*delta = step;
@@ -236,26 +232,35 @@ static void perf_pkg_stamp(struct perf_pkg_slot *slot, s64 stamp)
 	} while (!atomic64_try_cmpxchg_release(&slot->stamp, &old, stamp));
 }
 
+/* A read that came after @failed others is published, or there is a newer value. */
+static void perf_pkg_make_up(struct perf_pkg_slot *slot, int failed)
+{
+	/* Another CPU may have seen more. Then too few is as if it had not read. */
+	if (unlikely(READ_ONCE(slot->made_up) != failed))
+		WRITE_ONCE(slot->made_up, failed);
+}
+
 /*
- * Interrupts are off. Without the domain's lock, slots that only count while an
- * event is scheduled in can be published once the first read has succeeded.
+ * Interrupts are off, @stamp is the time before the read. Without the domain's lock,
+ * slots that only count while an event is scheduled in can be published once the
+ * first read has succeeded.
  */
-int perf_pkg_publish(struct perf_pkg_domain *dom,
-		     struct perf_pkg_slot *slot, bool locked)
+int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+		     u64 stamp, bool locked)
 {
 	/* A CPU on its way out counts, but must not say what nobody will refresh. */
 	bool online = cpumask_test_cpu(smp_processor_id(), &dom->cpus);
 	struct perf_pkg_counter *counter = slot->counter;
 	unsigned int flags = counter->desc.flags;
 	struct perf_pkg *pp = dom->pp;
-	u64 stamp;
+	int ret, failed;
 	s64 delta;
-	int ret;
 
 	if (!online && flags & PERF_PKG_GAUGE)
 		return 0;
 
-	stamp = ktime_get_mono_fast_ns();
+	/* Pairs with the release below: this read makes up for that one. */
+	failed = atomic_read_acquire(&slot->failed);
 	if (flags & PERF_PKG_NO_VALUE)
 		goto live;
 
@@ -267,10 +272,15 @@ int perf_pkg_publish(struct perf_pkg_domain *dom,
 	else
 		return -EAGAIN;
 
-	if (ret == -EAGAIN)
-		return ret;
+	if (ret == -ESTALE) {
+		perf_pkg_make_up(slot, failed);
+		return -EAGAIN;
+	}
 
 	if (ret) {
+		atomic_fetch_inc_release(&slot->failed);
+		if (ret == -EAGAIN)
+			return ret;
 		atomic64_inc(&pp->errors);
 		trace_perf_pkg_error(pp->name, counter->id, dom->id, ret);
 		return ret;
@@ -283,6 +293,7 @@ live:
 		/* Pairs with smp_load_acquire() above: ->origin is valid. */
 		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
 	}
+	perf_pkg_make_up(slot, failed);
 	if (online)
 		perf_pkg_stamp(slot, stamp);
 
@@ -295,6 +306,7 @@ static void perf_pkg_blind(struct perf_pkg_domain *dom, struct perf_pkg_slot *sl
 	lockdep_assert_held(&dom->lock);
 
 	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	atomic_inc(&slot->failed);
 	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
 		perf_pkg_stamp(slot, ktime_get_mono_fast_ns());
 }
@@ -308,11 +320,11 @@ int perf_pkg_publish_here(struct perf_pkg_domain *dom,
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
 	live = smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE;
 	if (live && !perf_pkg_is_locked(slot->counter))
-		return perf_pkg_publish(dom, slot, false);
+		return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), false);
 
 	guard(raw_spinlock)(&dom->lock);
 
-	return perf_pkg_publish(dom, slot, true);
+	return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), true);
 }
 
 /**
@@ -342,162 +354,6 @@ int perf_pkg_refresh(struct perf_pkg_counter *counter)
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh);
 
-/* The timer of a domain */
-
-static bool perf_pkg_may_interrupt(unsigned int cpu)
-{
-	return housekeeping_test_cpu(cpu, HK_TYPE_TIMER) &&
-	       housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN);
-}
-
-/* This CPU if it will do, else one that is not isolated, else any */
-static unsigned int perf_pkg_choose_cpu(struct perf_pkg_domain *dom)
-{
-	unsigned int cpu, here = smp_processor_id();
-	bool local = cpumask_test_cpu(here, &dom->cpus);
-
-	if (local && perf_pkg_may_interrupt(here))
-		return here;
-
-	for_each_cpu(cpu, &dom->cpus) {
-		if (perf_pkg_may_interrupt(cpu))
-			return cpu;
-	}
-
-	return local ? here : cpumask_first(&dom->cpus);
-}
-
-static bool perf_pkg_wants_timer(struct perf_pkg_domain *dom)
-{
-	return dom->nr_slots && !dom->held && READ_ONCE(dom->pp->interval_us);
-}
-
-/* The domains of a PMU take their turns within an interval. */
-static void perf_pkg_start_timer(struct perf_pkg_domain *dom)
-{
-	struct perf_pkg *pp = dom->pp;
-	u64 since, phase, next, interval = perf_pkg_interval_ns(pp);
-
-	lockdep_assert_held(&dom->lock);
-
-	phase = div_u64(interval * dom->idx, READ_ONCE(pp->nr_domains));
-	next = ktime_get_ns() + interval;
-	div64_u64_rem(next - phase, interval, &since);
-	next -= since;
-
-	dom->timer_cpu = smp_processor_id();
-	trace_perf_pkg_timer_start(pp->name, dom->id, dom->timer_cpu, interval);
-	hrtimer_start(&dom->timer, ns_to_ktime(next), HRTIMER_MODE_ABS_PINNED_HARD);
-}
-
-/* Has the timer armed where it is needed, without waiting for that */
-static void perf_pkg_arm(struct perf_pkg_domain *dom)
-{
-	unsigned int cpu;
-
-	lockdep_assert_held(&dom->lock);
-
-	if (dom->timer_cpu >= 0 || !perf_pkg_wants_timer(dom))
-		return;
-
-	cpu = perf_pkg_choose_cpu(dom);
-	if (cpu == smp_processor_id())
-		perf_pkg_start_timer(dom);
-	else if (cpu < nr_cpu_ids)
-		irq_work_queue_on(&dom->arm_work, cpu);
-}
-
-static void perf_pkg_arm_work(struct irq_work *work)
-{
-	struct perf_pkg_domain *dom = container_of(work, struct perf_pkg_domain, arm_work);
-
-	guard(raw_spinlock)(&dom->lock);
-
-	if (dom->timer_cpu >= 0 || !perf_pkg_wants_timer(dom))
-		return;
-
-	/* The CPU may have left since it was chosen. */
-	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
-		perf_pkg_start_timer(dom);
-	else
-		perf_pkg_arm(dom);
-}
-
-static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
-{
-	lockdep_assert_held(&dom->lock);
-
-	if (dom->timer_cpu < 0)
-		return;
-
-	trace_perf_pkg_timer_stop(dom->pp->name, dom->id, dom->timer_cpu);
-	dom->timer_cpu = -1;
-}
-
-static void perf_pkg_refresh_all(struct perf_pkg_domain *dom)
-{
-	struct perf_pkg_slot *slot;
-
-	lockdep_assert_held(&dom->lock);
-
-	list_for_each_entry(slot, &dom->slots, node) {
-		if (!(slot->counter->desc.flags & PERF_PKG_NO_TIMER))
-			perf_pkg_publish(dom, slot, true);
-	}
-}
-
-static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
-{
-	struct perf_pkg_domain *dom = container_of(timer, struct perf_pkg_domain, timer);
-	u64 overruns, start = ktime_get_ns();
-	int cpu = smp_processor_id();
-	ktime_t lateness;
-
-	guard(raw_spinlock)(&dom->lock);
-
-	/* Another CPU's counter would be read here: leave that to a CPU of the domain. */
-	if (!cpumask_test_cpu(cpu, &dom->cpus)) {
-		perf_pkg_timer_stopped(dom);
-		perf_pkg_arm(dom);
-		return HRTIMER_NORESTART;
-	}
-
-	if (!perf_pkg_wants_timer(dom)) {
-		perf_pkg_timer_stopped(dom);
-		return HRTIMER_NORESTART;
-	}
-
-	lateness = ktime_sub(ns_to_ktime(start), hrtimer_get_expires(timer));
-	perf_pkg_refresh_all(dom);
-	overruns = hrtimer_forward_now(timer, ns_to_ktime(perf_pkg_interval_ns(dom->pp)));
-
-	trace_perf_pkg_refresh(dom->pp->name, dom->id, cpu, dom->nr_slots,
-			       ktime_get_ns() - start, ktime_to_ns(lateness),
-			       overruns ? overruns - 1 : 0);
-
-	return HRTIMER_RESTART;
-}
-
-/* Stops the timer until perf_pkg_release(), which arms it again if need be. */
-void perf_pkg_hold(struct perf_pkg_domain *dom)
-{
-	scoped_guard(raw_spinlock_irqsave, &dom->lock)
-		dom->held++;
-
-	hrtimer_cancel(&dom->timer);
-
-	scoped_guard(raw_spinlock_irqsave, &dom->lock)
-		perf_pkg_timer_stopped(dom);
-}
-
-void perf_pkg_release(struct perf_pkg_domain *dom)
-{
-	guard(raw_spinlock_irqsave)(&dom->lock);
-
-	dom->held--;
-	perf_pkg_arm(dom);
-}
-
 /* Counters */
 
 /*
@@ -506,7 +362,7 @@ void perf_pkg_release(struct perf_pkg_domain *dom)
  * lock until this is done: what they count for the same counter comes on top of
  * what is read here.
  */
-void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+static void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	bool first;
 
@@ -516,7 +372,7 @@ void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 		return;
 
 	first = slot->state == PERF_PKG_SLOT_NEW;
-	perf_pkg_publish(dom, slot, true);
+	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), true);
 	if (slot->state == PERF_PKG_SLOT_NEW)
 		perf_pkg_blind(dom, slot);
 
@@ -531,6 +387,38 @@ void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	perf_pkg_arm(dom);
 }
 
+/*
+ * An event of the counter is scheduled in on this CPU, before the driver counts for
+ * it. Interrupts are off.
+ */
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	u64 now;
+
+	/* Who was exact until now gets older from now on. */
+	if (!atomic_read(&slot->active)) {
+		now = ktime_get_mono_fast_ns();
+		if (perf_pkg_is_exact(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+			perf_pkg_stamp(slot, now);
+	}
+	atomic_inc(&slot->active);
+	/* Pairs with smp_mb() in perf_pkg_end_pass(). */
+	smp_mb__after_atomic();
+
+	/* Pairs with smp_store_release() in perf_pkg_publish(). */
+	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE))
+		perf_pkg_link(dom, slot);
+	if (unlikely(READ_ONCE(dom->quiet)))
+		perf_pkg_wake(dom);
+}
+
+/* It is scheduled out, after its last value was published. Interrupts are off. */
+void perf_pkg_deactivate(struct perf_pkg_slot *slot)
+{
+	/* Pairs with atomic_read_acquire() in perf_pkg_is_exact(). */
+	atomic_fetch_dec_release(&slot->active);
+}
+
 static void perf_pkg_unlink(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
@@ -538,7 +426,11 @@ static void perf_pkg_unlink(struct perf_pkg_domain *dom, struct perf_pkg_slot *s
 			return;
 
 		list_del_init(&slot->node);
-		if (slot->counter->desc.flags & PERF_PKG_NO_TIMER || --dom->nr_slots)
+		if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
+			return;
+		dom->nr_slots--;
+		dom->todo = min(dom->todo, dom->nr_slots);
+		if (dom->nr_slots)
 			return;
 	}
 
@@ -704,12 +596,16 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	if (!first)
 		return 0;
 
+	/* The domain is back, its hardware may have started anew. */
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		list_for_each_entry(slot, &dom->slots, node)
+			perf_pkg_blind(dom, slot);
+	}
+	perf_pkg_refresh_all(dom);
+
 	guard(raw_spinlock_irqsave)(&dom->lock);
 
-	/* The domain is back, its hardware may have started anew. */
-	list_for_each_entry(slot, &dom->slots, node)
-		perf_pkg_blind(dom, slot);
-	perf_pkg_refresh_all(dom);
+	WRITE_ONCE(dom->quiet, 0);
 	perf_pkg_arm(dom);
 
 	return 0;
@@ -739,13 +635,15 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 	if (!dom)
 		return 0;
 
+	/* Hotplug changes this, one CPU at a time. */
+	if (cpumask_equal(&dom->cpus, cpumask_of(cpu)))
+		perf_pkg_refresh_all(dom);
+
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		moves = dom->timer_cpu == cpu;
-		if (cpumask_equal(&dom->cpus, cpumask_of(cpu))) {
-			perf_pkg_refresh_all(dom);
-			perf_pkg_retire(dom);
-		}
 		cpumask_clear_cpu(cpu, &dom->cpus);
+		if (cpumask_empty(&dom->cpus))
+			perf_pkg_retire(dom);
 	}
 
 	if (!moves)
@@ -769,12 +667,9 @@ static void perf_pkg_init_domain(struct perf_pkg *pp, unsigned int idx)
 	raw_spin_lock_init(&dom->lock);
 	dom->pp = pp;
 	dom->idx = idx;
-	dom->timer_cpu = -1;
 	INIT_LIST_HEAD(&dom->slots);
 	INIT_LIST_HEAD(&dom->events);
-	dom->arm_work = IRQ_WORK_INIT_HARD(perf_pkg_arm_work);
-	hrtimer_setup(&dom->timer, perf_pkg_timer_fn, CLOCK_MONOTONIC,
-		      HRTIMER_MODE_ABS_PINNED_HARD);
+	perf_pkg_init_timer(dom);
 }
 
 /*
@@ -821,6 +716,9 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 	pp->ppmu = ppmu;
 	pp->name = name;
 	pp->interval_us = ppmu->interval_us;
+	pp->max_age_us = ppmu->max_age_us;
+	pp->budget_us = PERF_PKG_BUDGET_US;
+	pp->cpu_percent = PERF_PKG_CPU_PERCENT;
 	pp->max_domains = nr;
 	mutex_init(&pp->mutex);
 	INIT_LIST_HEAD(&pp->counters);

@@ -13,9 +13,19 @@
 #include <linux/refcount.h>
 #include <linux/seqlock.h>
 #include <linux/spinlock.h>
+#include <linux/time64.h>
 
 #define PERF_PKG_INTERVAL_MIN_US	100U
 #define PERF_PKG_INTERVAL_MAX_US	10000000U
+
+/* Of a slice of the timer, and of a CPU's time */
+#define PERF_PKG_BUDGET_US		50U
+#define PERF_PKG_BUDGET_MAX_US		10000U
+#define PERF_PKG_CPU_PERCENT		10U
+#define PERF_PKG_CPU_PERCENT_MAX	50U
+
+/* The slowest refresh of levels that nobody changes, unless the interval is longer */
+#define PERF_PKG_SLOW_NS		NSEC_PER_SEC
 
 /**
  * enum perf_pkg_slot_state - what a slot can be used for
@@ -46,6 +56,12 @@ enum perf_pkg_slot_state {
  * @node:	Entry in perf_pkg_domain::slots, under perf_pkg_domain::lock
  * @counter:	The counter this is a slot of. Constant.
  * @state:	enum perf_pkg_slot_state
+ * @active:	Number of the counter's events that are scheduled in on the
+ *		domain. While it is 0, the slot is exact unless it is a gauge's:
+ *		nothing counts for it, and what did was read when it stopped.
+ *		Falls after the last value was published.
+ * @failed:	Number of reads that failed, so that a slot may not be exact
+ * @made_up:	What @failed was before the last read that succeeded
  *
  * Writers of @value and @stamp are the CPUs of the domain with interrupts
  * off: under perf_pkg_domain::lock for gauges and free-running counters, else
@@ -58,41 +74,90 @@ struct perf_pkg_slot {
 	struct list_head		node;
 	struct perf_pkg_counter		*counter;
 	enum perf_pkg_slot_state	state;
+	atomic_t			active;
+	atomic_t			failed;
+	int				made_up;
 } ____cacheline_aligned;
 
 /**
+ * enum perf_pkg_seen - what a pass of the timer has found in a domain
+ * @PERF_PKG_SEEN_ACTIVE: An event is scheduled in
+ * @PERF_PKG_SEEN_GAUGE: A level, which may change by itself
+ * @PERF_PKG_SEEN_CHANGE: A level that has changed
+ * @PERF_PKG_SEEN_STALE: A counter that could not be read
+ */
+enum perf_pkg_seen {
+	PERF_PKG_SEEN_ACTIVE	= BIT(0),
+	PERF_PKG_SEEN_GAUGE	= BIT(1),
+	PERF_PKG_SEEN_CHANGE	= BIT(2),
+	PERF_PKG_SEEN_STALE	= BIT(3),
+};
+
+/* Whether a read failed, and none made up for it yet */
+static inline bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
+{
+	return atomic_read(&slot->failed) != READ_ONCE(slot->made_up);
+}
+
+/* Whether the value is right at this moment. Who finds that looks at the value later. */
+static inline bool perf_pkg_is_exact(const struct perf_pkg_slot *slot)
+{
+	/* Pairs with the release in perf_pkg_deactivate(). */
+	return !(slot->counter->desc.flags & PERF_PKG_GAUGE) &&
+	       !atomic_read_acquire(&slot->active) && !perf_pkg_is_stale(slot);
+}
+
+/**
  * struct perf_pkg_domain - one domain of a PMU and its refresher
+ * @pp:		The PMU. Constant.
+ * @id:		What perf_pkg_pmu::domain_id() says. Constant once in use.
+ * @idx:	Index of the domain's slot. Constant.
+ * @quiet:	Number of passes in a row that found no event active. Unless it
+ *		is 0 the timer may be slow or stopped, and who becomes active
+ *		calls perf_pkg_wake(). Under @lock, is read without it.
  * @lock:	Innermost but for the hrtimer base. Taken with interrupts off,
  *		by the timer, by the first event of a counter in the domain, by
  *		free-running counters' events, and at hotplug. Never held
  *		across hrtimer_cancel().
- * @pp:		The PMU. Constant.
- * @id:		What perf_pkg_pmu::domain_id() says. Constant once in use.
- * @idx:	Index of the domain's slot. Constant.
- * @timer:	Refreshes @slots. Runs while @nr_slots is not 0.
- * @timer_cpu:	CPU the timer is armed on, -1: not armed. Under @lock.
+ * @timer:	Refreshes @slots. Runs while @nr_slots is not 0 and the domain
+ *		not quiet.
+ * @timer_cpu:	CPU the timer is armed on; -1: it is not armed, or is to be
+ *		armed anew. Under @lock.
  * @held:	Number of tasks that have the timer stopped for a change; it is
  *		not armed meanwhile. Under @lock.
  * @cpus:	Online CPUs of the domain. Under @lock.
- * @slots:	Slots of counters that were active in the domain. Under @lock.
+ * @slots:	Slots of counters that were active in the domain, that which
+ *		was read longest ago first. Under @lock.
  * @nr_slots:	Those among them that the timer refreshes. Under @lock.
+ * @todo:	Those among them that are left of this pass. Under @lock.
+ * @seen:	enum perf_pkg_seen, of this pass. Under @lock.
+ * @start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under
+ *		@lock.
+ * @due:	When it was due. Under @lock.
  * @events:	CPU events of free-running counters and gauges. Under @lock.
  * @arm_work:	Arms the timer from the CPU that it shall run on
  */
 struct perf_pkg_domain {
-	raw_spinlock_t		lock;
 	struct perf_pkg		*pp;
 	int			id;
 	unsigned int		idx;
+	unsigned int		quiet;
+
+	/* What is above is read whenever an event is scheduled. */
+	raw_spinlock_t		lock ____cacheline_aligned_in_smp;
 	struct hrtimer		timer;
 	int			timer_cpu;
 	unsigned int		held;
 	struct cpumask		cpus;
 	struct list_head	slots;
 	unsigned int		nr_slots;
+	unsigned int		todo;
+	unsigned int		seen;
+	u64			start;
+	u64			due;
 	struct list_head	events;
 	struct irq_work		arm_work;
-};
+} ____cacheline_aligned_in_smp;
 
 /**
  * struct perf_pkg - the engine's side of a PMU
@@ -102,6 +167,10 @@ struct perf_pkg_domain {
  *		hotplug.
  * @counters:	All counters of the PMU. Under @mutex.
  * @interval_us: Refresh interval in us, 0: no timer
+ * @budget_us:	Time of a slice of the timer, in us. Read without a lock, as
+ *		are the next two.
+ * @cpu_percent: Share of a CPU's time that slices may take, in percent
+ * @max_age_us:	read(2) refreshes what is older, in us. 0: never.
  * @errors:	Failed hardware reads
  * @next_id:	For perf_pkg_counter::id. Under @mutex.
  * @hp_node:	For the CPU hotplug callbacks
@@ -118,6 +187,9 @@ struct perf_pkg {
 	struct mutex			mutex;
 	struct list_head		counters;
 	unsigned int			interval_us;
+	unsigned int			budget_us;
+	unsigned int			cpu_percent;
+	unsigned int			max_age_us;
 	atomic64_t			errors;
 	unsigned int			next_id;
 	struct hlist_node		hp_node;
@@ -179,23 +251,41 @@ struct perf_pkg_event {
 	struct rcu_head		rcu;
 };
 
+/* pkg.c: slots, counters, domains */
+
 struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name);
 void perf_pkg_destroy(struct perf_pkg *pp);
 
 struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp);
 struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id);
-void perf_pkg_hold(struct perf_pkg_domain *dom);
-void perf_pkg_release(struct perf_pkg_domain *dom);
 
 struct perf_pkg_counter *
 perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		     struct perf_event *event);
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
 
-void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_deactivate(struct perf_pkg_slot *slot);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-		     bool locked);
+		     u64 stamp, bool locked);
 int perf_pkg_publish_here(struct perf_pkg_domain *dom,
 			  struct perf_pkg_slot *slot);
+
+/* pkg_timer.c: the refresher of a domain */
+
+void perf_pkg_init_timer(struct perf_pkg_domain *dom);
+void perf_pkg_arm(struct perf_pkg_domain *dom);
+void perf_pkg_wake(struct perf_pkg_domain *dom);
+void perf_pkg_hold(struct perf_pkg_domain *dom);
+void perf_pkg_release(struct perf_pkg_domain *dom);
+void perf_pkg_refresh_all(struct perf_pkg_domain *dom);
+bool perf_pkg_may_interrupt(unsigned int cpu);
+unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom);
+
+/* pkg_sysfs.c */
+
+extern const struct attribute_group *perf_pkg_groups[];
+
+bool perf_pkg_interval_valid(unsigned int us);
 
 #endif /* _KERNEL_EVENTS_PKG_H */

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Package-scope counters for perf: events, PMU methods and sysfs
+ * Package-scope counters for perf: events and PMU methods
  *
- * The mechanism below, slots and their refreshers, is in pkg.c.
+ * The mechanism below, slots and their refreshers, is in pkg.c and pkg_timer.c.
  */
 #include <linux/bitfield.h>
 #include <linux/cpumask.h>
-#include <linux/device.h>
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/kernel.h>
-#include <linux/kstrtox.h>
 #include <linux/minmax.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/string.h>
-#include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 
 #include <trace/events/perf_pkg.h>
@@ -57,7 +55,25 @@ static u64 perf_pkg_sum(const struct perf_pkg_event *pe)
 	return sum;
 }
 
-/* ns since the oldest read, 0 if nothing was read yet */
+static bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
+{
+	if (pe->mask)
+		return idx < PERF_PKG_MAX_SELECT && pe->mask & BIT_ULL(idx);
+
+	return idx >= pe->first && idx - pe->first < perf_pkg_nr_slots(pe);
+}
+
+/* When the value was read, 0 if it is exact or there is none */
+static u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot)
+{
+	if (perf_pkg_is_exact(slot))
+		return 0;
+
+	/* Pairs with the release in perf_pkg_stamp(). */
+	return atomic64_read_acquire(&slot->stamp);
+}
+
+/* ns since the oldest read, 0 if there is none that may be too old */
 static u64 perf_pkg_age(const struct perf_pkg_event *pe)
 {
 	const struct perf_pkg_slot *slot = &pe->counter->slot[pe->first];
@@ -65,10 +81,9 @@ static u64 perf_pkg_age(const struct perf_pkg_event *pe)
 	u64 now, stamp, oldest = U64_MAX;
 
 	for (i = 0; i < nr; i++) {
-		if (pe->mask && !(i < PERF_PKG_MAX_SELECT && pe->mask & BIT_ULL(i)))
+		if (!perf_pkg_selects(pe, pe->first + i))
 			continue;
-		/* Pairs with the release in perf_pkg_stamp(). */
-		stamp = atomic64_read_acquire(&slot[i].stamp);
+		stamp = perf_pkg_slot_stamp(&slot[i]);
 		if (stamp)
 			oldest = min(oldest, stamp);
 	}
@@ -152,7 +167,8 @@ static void perf_pkg_open_set(struct perf_pkg_event *pe)
 		if (other->cpu != pe->cpu) {
 			perf_pkg_clear_gauge(other);
 		} else if (other->active) {
-			perf_pkg_publish(dom, &other->counter->slot[dom->idx], true);
+			perf_pkg_publish(dom, &other->counter->slot[dom->idx],
+					 ktime_get_mono_fast_ns(), true);
 			perf_pkg_set_window(other, true);
 		}
 	}
@@ -182,7 +198,7 @@ static void perf_pkg_close_window(struct perf_pkg_event *pe,
 	if (!pe->window[0].open)
 		return;
 
-	perf_pkg_publish(dom, slot, true);
+	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), true);
 	perf_pkg_set_window(pe, false);
 	if (perf_pkg_set_is_open(pe, true))
 		return;
@@ -278,6 +294,63 @@ u64 perf_pkg_event_count(struct perf_event *event)
 }
 EXPORT_SYMBOL_GPL(perf_pkg_event_count);
 
+/* read(2) may ask for values that are not older than perf_pkg::max_age_us. */
+
+struct perf_pkg_read {
+	const struct perf_pkg_event	*pe;
+	u64				oldest;
+};
+
+static bool perf_pkg_is_too_old(const struct perf_pkg_read *read, unsigned int idx)
+{
+	u64 stamp = perf_pkg_slot_stamp(&read->pe->counter->slot[idx]);
+
+	return stamp && stamp < read->oldest;
+}
+
+/* One CPU of each domain with a value that is too old */
+static bool perf_pkg_refreshes(int cpu, void *info)
+{
+	const struct perf_pkg_read *read = info;
+	struct perf_pkg_domain *dom = *per_cpu_ptr(read->pe->counter->pp->cpu_domain, cpu);
+
+	return dom && perf_pkg_selects(read->pe, dom->idx) &&
+	       perf_pkg_is_too_old(read, dom->idx) && perf_pkg_choose_cpu(dom) == cpu;
+}
+
+static void perf_pkg_refresh_for(void *info)
+{
+	const struct perf_pkg_read *read = info;
+
+	perf_pkg_refresh(read->pe->counter);
+}
+
+/*
+ * pmu::sync_count(): the core calls it for read(2), before ->count(). What is still
+ * too old afterwards could not be read.
+ */
+static void perf_pkg_event_sync_count(struct perf_event *event)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	u64 max_age = (u64)READ_ONCE(pe->counter->pp->max_age_us) * NSEC_PER_USEC;
+	struct perf_pkg_read read = { .pe = pe };
+	unsigned int i, nr = perf_pkg_nr_slots(pe);
+	u64 now;
+
+	/* The value of a window that is not open does not change. */
+	if (!max_age || event->parent || (pe->domain && !READ_ONCE(pe->window[0].open)))
+		return;
+
+	now = ktime_get_mono_fast_ns();
+	read.oldest = now - min(max_age, now);
+	for (i = pe->first; i - pe->first < nr; i++) {
+		if (!perf_pkg_selects(pe, i) || !perf_pkg_is_too_old(&read, i))
+			continue;
+		on_each_cpu_cond(perf_pkg_refreshes, perf_pkg_refresh_for, &read, true);
+		return;
+	}
+}
+
 /**
  * perf_pkg_event_counter() - the counter that an event monitors
  * @event:	An event for which perf_pkg_pmu::event_init() succeeded
@@ -317,10 +390,7 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 		return 0;
 
 	slot = &counter->slot[dom->idx];
-	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE))
-		perf_pkg_link(dom, slot);
-
+	perf_pkg_activate(dom, slot);
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
@@ -355,6 +425,7 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 		perf_pkg_close_window(pe, slot);
 	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
 		perf_pkg_publish_here(dom, slot);
+	perf_pkg_deactivate(slot);
 
 	perf_event_update_userpage(event);
 }
@@ -554,104 +625,6 @@ done:
 	return 0;
 }
 
-/* sysfs */
-
-static bool perf_pkg_interval_valid(unsigned int us)
-{
-	return !us || (us >= PERF_PKG_INTERVAL_MIN_US && us <= PERF_PKG_INTERVAL_MAX_US);
-}
-
-static struct perf_pkg *perf_pkg_from_dev(struct device *dev)
-{
-	struct pmu *pmu = dev_get_drvdata(dev);
-
-	return container_of(pmu, struct perf_pkg_pmu, pmu)->pp;
-}
-
-static ssize_t refresh_interval_us_show(struct device *dev,
-					struct device_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%u\n", READ_ONCE(perf_pkg_from_dev(dev)->interval_us));
-}
-
-static ssize_t refresh_interval_us_store(struct device *dev,
-					 struct device_attribute *attr,
-					 const char *buf, size_t count)
-{
-	struct perf_pkg *pp = perf_pkg_from_dev(dev);
-	unsigned int i, us;
-	int ret;
-
-	ret = kstrtouint(buf, 0, &us);
-	if (ret)
-		return ret;
-
-	if (!perf_pkg_interval_valid(us))
-		return -ERANGE;
-
-	guard(mutex)(&pp->mutex);
-
-	for (i = 0; i < pp->max_domains; i++)
-		perf_pkg_hold(&pp->domain[i]);
-	WRITE_ONCE(pp->interval_us, us);
-	for (i = 0; i < pp->max_domains; i++)
-		perf_pkg_release(&pp->domain[i]);
-
-	return count;
-}
-static DEVICE_ATTR_RW(refresh_interval_us);
-
-static ssize_t errors_show(struct device *dev, struct device_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", atomic64_read(&perf_pkg_from_dev(dev)->errors));
-}
-static DEVICE_ATTR_RO(errors);
-
-static struct attribute *perf_pkg_attrs[] = {
-	&dev_attr_refresh_interval_us.attr,
-	&dev_attr_errors.attr,
-	NULL,
-};
-
-static const struct attribute_group perf_pkg_group = {
-	.attrs	= perf_pkg_attrs,
-};
-
-PMU_FORMAT_ATTR(pkgmask, "config1:0-63");
-
-static struct attribute *perf_pkg_format_attrs[] = {
-	&format_attr_pkgmask.attr,
-	NULL,
-};
-
-static const struct attribute_group perf_pkg_format_group = {
-	.name	= "format",
-	.attrs	= perf_pkg_format_attrs,
-};
-
-PMU_EVENT_ATTR_STRING(age, perf_pkg_age_attr, "event=0xff");
-PMU_EVENT_ATTR_STRING(age.unit, perf_pkg_age_unit, "ns");
-PMU_EVENT_ATTR_STRING(age.snapshot, perf_pkg_age_snapshot, "1");
-
-static struct attribute *perf_pkg_event_attrs[] = {
-	&perf_pkg_age_attr.attr.attr,
-	&perf_pkg_age_unit.attr.attr,
-	&perf_pkg_age_snapshot.attr.attr,
-	NULL,
-};
-
-static const struct attribute_group perf_pkg_event_group = {
-	.name	= "events",
-	.attrs	= perf_pkg_event_attrs,
-};
-
-static const struct attribute_group *perf_pkg_groups[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-	NULL,
-};
-
 /**
  * perf_pkg_register() - register a PMU whose counters exist once per domain
  * @ppmu:	The PMU, filled in by the driver; in use until perf_pkg_unregister()
@@ -671,7 +644,8 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 		return -EINVAL;
 	if (WARN_ON_ONCE(pmu->attr_update && pmu->attr_update != perf_pkg_groups))
 		return -EINVAL;
-	if (!perf_pkg_interval_valid(ppmu->interval_us))
+	if (!perf_pkg_interval_valid(ppmu->interval_us) ||
+	    ppmu->max_age_us > PERF_PKG_INTERVAL_MAX_US)
 		return -EINVAL;
 
 	pp = perf_pkg_create(ppmu, name);
@@ -687,6 +661,7 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 	pmu->start		= perf_pkg_event_start;
 	pmu->stop		= perf_pkg_event_stop;
 	pmu->read		= perf_pkg_event_read;
+	pmu->sync_count		= perf_pkg_event_sync_count;
 	if (!pmu->count)
 		pmu->count	= perf_pkg_event_count;
 

@@ -80,13 +80,13 @@ TRACE_EVENT(perf_pkg_timer_migrate,
 		  __get_str(pmu), __entry->domain, __entry->from, __entry->to)
 );
 
-/* One pass of a domain's timer over its counters */
+/* A slice of a domain's timer: it looked at some counters, others are left of the pass. */
 TRACE_EVENT(perf_pkg_refresh,
 
 	TP_PROTO(const char *pmu, int domain, int cpu, unsigned int counters,
-		 u64 duration_ns, u64 lateness_ns, u64 overruns),
+		 unsigned int left, u64 duration_ns, u64 lateness_ns, u64 overruns),
 
-	TP_ARGS(pmu, domain, cpu, counters, duration_ns, lateness_ns, overruns),
+	TP_ARGS(pmu, domain, cpu, counters, left, duration_ns, lateness_ns, overruns),
 
 	TP_STRUCT__entry(
 		__string(	pmu,		pmu	)
@@ -96,6 +96,7 @@ TRACE_EVENT(perf_pkg_refresh,
 		__field(	int,		domain	)
 		__field(	int,		cpu	)
 		__field(	unsigned int,	counters	)
+		__field(	unsigned int,	left	)
 	),
 
 	TP_fast_assign(
@@ -106,12 +107,41 @@ TRACE_EVENT(perf_pkg_refresh,
 		__entry->domain		= domain;
 		__entry->cpu		= cpu;
 		__entry->counters	= counters;
+		__entry->left		= left;
 	),
 
-	TP_printk("pmu=%s domain=%d cpu=%d counters=%u duration_ns=%llu lateness_ns=%llu overruns=%llu",
+	TP_printk("pmu=%s domain=%d cpu=%d counters=%u left=%u duration_ns=%llu lateness_ns=%llu overruns=%llu",
 		  __get_str(pmu), __entry->domain, __entry->cpu,
-		  __entry->counters, __entry->duration_ns,
+		  __entry->counters, __entry->left, __entry->duration_ns,
 		  __entry->lateness_ns, __entry->overruns)
+);
+
+/* The budget or the share of the CPU's time delays the next slice, or the next pass. */
+TRACE_EVENT(perf_pkg_throttle,
+
+	TP_PROTO(const char *pmu, int domain, int cpu, unsigned int left, u64 delay_ns),
+
+	TP_ARGS(pmu, domain, cpu, left, delay_ns),
+
+	TP_STRUCT__entry(
+		__string(	pmu,		pmu	)
+		__field(	u64,		delay_ns	)
+		__field(	int,		domain	)
+		__field(	int,		cpu	)
+		__field(	unsigned int,	left	)
+	),
+
+	TP_fast_assign(
+		__assign_str(pmu);
+		__entry->delay_ns	= delay_ns;
+		__entry->domain		= domain;
+		__entry->cpu		= cpu;
+		__entry->left		= left;
+	),
+
+	TP_printk("pmu=%s domain=%d cpu=%d left=%u delay_ns=%llu",
+		  __get_str(pmu), __entry->domain, __entry->cpu, __entry->left,
+		  __entry->delay_ns)
 );
 
 /* A hardware value reached its slot */

@@ -22,7 +22,7 @@
 #include "../pkg.h"
 
 #define TEST_DOMAINS	2
-#define TEST_EVENTS	4
+#define TEST_EVENTS	16
 
 /* perf_event_attr::config */
 enum {
@@ -30,6 +30,7 @@ enum {
 	TEST_GAUGE,
 	TEST_FREE,
 	TEST_NARROW,
+	TEST_FREE_NARROW,
 };
 
 #define TEST_NARROW_BITS	32
@@ -37,10 +38,17 @@ enum {
 static struct {
 	atomic64_t		hw[TEST_DOMAINS];
 	int			err;
+	unsigned int		delay_us;
+	atomic_t		reads;
 	struct perf_event	*event[TEST_EVENTS];
 	unsigned int		nr_events;
 	unsigned int		nr_counters;
 } tst;
+
+struct test_counter {
+	struct perf_pkg_counter	counter;
+	unsigned int		reads[TEST_DOMAINS];
+};
 
 static int test_domain_id(unsigned int cpu)
 {
@@ -61,6 +69,11 @@ static int test_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 		desc->key = TEST_FREE;
 		break;
 	case TEST_NARROW:
+		desc->width = TEST_NARROW_BITS;
+		break;
+	case TEST_FREE_NARROW:
+		desc->flags = PERF_PKG_FREE_RUNNING;
+		desc->key = TEST_FREE_NARROW;
 		desc->width = TEST_NARROW_BITS;
 		break;
 	default:
@@ -87,7 +100,13 @@ static void test_counter_exit(struct perf_pkg_counter *counter)
 
 static int test_read(struct perf_pkg_counter *counter, u64 *value)
 {
-	*value = atomic64_read(&tst.hw[test_domain_id(smp_processor_id())]);
+	struct test_counter *tc = container_of(counter, struct test_counter, counter);
+	int domain = test_domain_id(smp_processor_id());
+
+	udelay(READ_ONCE(tst.delay_us));
+	*value = atomic64_read(&tst.hw[domain]);
+	WRITE_ONCE(tc->reads[domain], tc->reads[domain] + 1);
+	atomic_inc(&tst.reads);
 
 	return READ_ONCE(tst.err);
 }
@@ -98,6 +117,7 @@ static struct perf_pkg_pmu test_pmu = {
 	.counter_init	= test_counter_init,
 	.counter_exit	= test_counter_exit,
 	.read		= test_read,
+	.counter_size	= sizeof(struct test_counter),
 };
 
 static struct attribute *test_no_attrs[] = { NULL };
@@ -482,6 +502,189 @@ static void perf_pkg_timer_lives_with_its_counters(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, hrtimer_active(&test_dom(0)->timer));
 }
 
+static unsigned int test_reads(struct perf_event *event, int domain)
+{
+	struct test_counter *tc = container_of(perf_pkg_event_counter(event),
+					       struct test_counter, counter);
+
+	return READ_ONCE(tc->reads[domain]);
+}
+
+/* Three of them fit into a slice. In each pass, all of them have their turn. */
+static void perf_pkg_no_counter_starves(struct kunit *test)
+{
+	struct perf_pkg_domain *dom;
+	struct perf_event *event[TEST_EVENTS];
+	unsigned int i, reads, passes, before[TEST_EVENTS];
+
+	test_register(test, 100);
+	WRITE_ONCE(test_pmu.pp->budget_us, 100);
+	WRITE_ONCE(test_pmu.pp->cpu_percent, PERF_PKG_CPU_PERCENT_MAX);
+	WRITE_ONCE(tst.delay_us, 40);
+	for (i = 0; i < TEST_EVENTS; i++)
+		event[i] = test_event(test, TEST_COUNT, 2, -1);
+
+	dom = test_dom(0);
+	perf_pkg_hold(dom);
+	for (i = 0; i < TEST_EVENTS; i++)
+		before[i] = test_reads(event[i], 0);
+	perf_pkg_release(dom);
+	for (i = 0; i < 250 && test_reads(event[0], 0) < before[0] + 5; i++)
+		msleep(20);
+	perf_pkg_hold(dom);
+
+	passes = test_reads(event[0], 0) - before[0];
+	KUNIT_EXPECT_GE(test, passes, 5);
+	for (i = 1; i < TEST_EVENTS; i++) {
+		reads = test_reads(event[i], 0) - before[i];
+		KUNIT_EXPECT_GE(test, reads + 1, passes);
+		KUNIT_EXPECT_LE(test, reads, passes + 1);
+	}
+	perf_pkg_release(dom);
+}
+
+static void perf_pkg_quiet_domain_needs_no_timer(struct kunit *test)
+{
+	struct perf_event *event;
+	int reads;
+
+	test_register(test, 1000);
+	test_run_on(test, 0);
+	event = test_event(test, TEST_COUNT, -1, -1);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, 0));
+	KUNIT_EXPECT_FALSE(test, perf_pkg_is_exact(test_slot(event, 0)));
+	atomic64_add(3, &tst.hw[0]);
+
+	test_run_on(test, 1);
+	KUNIT_EXPECT_TRUE(test, perf_pkg_is_exact(test_slot(event, 0)));
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+	KUNIT_EXPECT_FALSE(test, hrtimer_active(&test_dom(0)->timer));
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
+	KUNIT_EXPECT_EQ(test, test_count(event), 3);
+
+	/* The other CPU of the domain */
+	test_run_on(test, 2);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, 2));
+	atomic64_add(4, &tst.hw[0]);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 7);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, -1));
+
+	/* Nor does anything else read it. */
+	reads = atomic_read(&tst.reads);
+	msleep(50);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.reads), reads);
+}
+
+static void perf_pkg_level_is_refreshed_until_it_is_still(struct kunit *test)
+{
+	struct perf_event *event;
+	int i;
+
+	test_register(test, 100000);
+	test_run_on(test, 0);
+	event = test_event(test, TEST_GAUGE, -1, -1);
+	test_run_on(test, 1);
+
+	/* Nobody is there, and the level changes. */
+	for (i = 0; i < 500 && READ_ONCE(test_dom(0)->quiet) < 3; i++) {
+		atomic64_inc(&tst.hw[0]);
+		msleep(20);
+	}
+	KUNIT_EXPECT_GE(test, READ_ONCE(test_dom(0)->quiet), 3);
+	KUNIT_EXPECT_GE(test, READ_ONCE(test_dom(0)->timer_cpu), 0);
+	KUNIT_EXPECT_FALSE(test, perf_pkg_is_exact(test_slot(event, 0)));
+
+	atomic64_set(&tst.hw[0], 1000);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_slot(event, 0)->value), 1000);
+	KUNIT_EXPECT_GE(test, READ_ONCE(test_dom(1)->timer_cpu), 0);
+
+	test_run_on(test, 2);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, 2));
+}
+
+/* What was not read when it stopped is read later, and only then it is exact. */
+static void perf_pkg_failed_last_read_is_made_up_for(struct kunit *test)
+{
+	struct perf_event *event;
+	int i;
+
+	test_register(test, 100);
+	test_run_on(test, 0);
+	event = test_event(test, TEST_COUNT, -1, 0);
+	atomic64_add(5, &tst.hw[0]);
+	WRITE_ONCE(tst.err, -EIO);
+	test_run_on(test, 1);
+	KUNIT_EXPECT_FALSE(test, perf_pkg_is_exact(test_slot(event, 0)));
+	atomic64_add(2, &tst.hw[0]);
+
+	WRITE_ONCE(tst.err, 0);
+	for (i = 0; i < 250 && !perf_pkg_is_exact(test_slot(event, 0)); i++)
+		msleep(20);
+	KUNIT_EXPECT_TRUE(test, perf_pkg_is_exact(test_slot(event, 0)));
+	KUNIT_EXPECT_EQ(test, test_count(event), 7);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+}
+
+/* More than half of the range while nobody looked: that is not a step back. */
+static void perf_pkg_may_wrap_while_nobody_counts(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_register(test, 100);
+	event = test_event(test, TEST_FREE_NARROW, 0, -1);
+	atomic64_add(10, &tst.hw[0]);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 10);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+
+	atomic64_add(BIT_ULL(TEST_NARROW_BITS) - 3, &tst.hw[0]);
+	perf_event_enable(event);
+	atomic64_add(6, &tst.hw[0]);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 16);
+}
+
+static void perf_pkg_read_refreshes_what_is_too_old(struct kunit *test)
+{
+	struct perf_event *cpu, *task;
+	int reads;
+
+	test_register(test, 0);
+	test_run_on(test, 1);
+	task = test_event(test, TEST_COUNT, -1, -1);
+	test_run_on(test, 0);
+	cpu = test_event(test, TEST_FREE, 1, -1);
+	atomic64_add(5, &tst.hw[1]);
+	KUNIT_EXPECT_EQ(test, test_count(cpu), 0);
+
+	WRITE_ONCE(test_pmu.pp->max_age_us, PERF_PKG_INTERVAL_MAX_US);
+	KUNIT_EXPECT_EQ(test, test_count(cpu), 0);
+	WRITE_ONCE(test_pmu.pp->max_age_us, 1);
+	usleep_range(10, 20);
+	KUNIT_EXPECT_EQ(test, test_count(cpu), 5);
+
+	/* The old value does for who cannot wait for another CPU. */
+	atomic64_add(2, &tst.hw[1]);
+	KUNIT_EXPECT_EQ(test, perf_pkg_event_count(cpu), 5);
+
+	/* The task is here, there is nothing to be read where it was. */
+	perf_event_disable(cpu);
+	reads = atomic_read(&tst.reads);
+	test_count(cpu);
+	perf_event_disable(task);
+	reads++;
+	test_count(task);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.reads), reads);
+
+	/* What fails is as old as before. */
+	WRITE_ONCE(tst.err, -EIO);
+	perf_event_enable(cpu);
+	KUNIT_EXPECT_EQ(test, test_count(cpu), 7);
+}
+
 static void perf_pkg_hotplug_hands_over(struct kunit *test)
 {
 	struct perf_event *event, *gauge;
@@ -491,14 +694,16 @@ static void perf_pkg_hotplug_hands_over(struct kunit *test)
 	test_run_on(test, 1);
 	event = test_event(test, TEST_COUNT, -1, -1);
 	gauge = test_event(test, TEST_GAUGE, -1, 1);
-	test_run_on(test, 0);
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
+	WRITE_ONCE(tst.err, -EIO);
+	test_run_on(test, 0);
+	WRITE_ONCE(tst.err, 0);
 
 	/* To the other CPU of the domain */
 	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
 
-	/* The last one reads all once more. */
+	/* The last one reads once more what may have changed. */
 	atomic64_set(&tst.hw[1], 50);
 	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, -1));
@@ -578,6 +783,12 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_failed_first_read_is_made_up_for),
 	KUNIT_CASE(perf_pkg_no_resource_fails_the_open),
 	KUNIT_CASE(perf_pkg_timer_lives_with_its_counters),
+	KUNIT_CASE(perf_pkg_no_counter_starves),
+	KUNIT_CASE(perf_pkg_quiet_domain_needs_no_timer),
+	KUNIT_CASE_SLOW(perf_pkg_level_is_refreshed_until_it_is_still),
+	KUNIT_CASE(perf_pkg_failed_last_read_is_made_up_for),
+	KUNIT_CASE(perf_pkg_may_wrap_while_nobody_counts),
+	KUNIT_CASE(perf_pkg_read_refreshes_what_is_too_old),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),
 	{},
 };
