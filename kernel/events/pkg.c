@@ -235,9 +235,26 @@ static void perf_pkg_stamp(struct perf_pkg_slot *slot, s64 stamp)
 /* A read that came after @failed others is published, or there is a newer value. */
 static void perf_pkg_make_up(struct perf_pkg_slot *slot, int failed)
 {
-	/* Another CPU may have seen more. Then too few is as if it had not read. */
-	if (unlikely(READ_ONCE(slot->made_up) != failed))
-		WRITE_ONCE(slot->made_up, failed);
+	int old = READ_ONCE(slot->made_up);
+
+	/* Pairs with the acquire in perf_pkg_is_stale(): the value is published. */
+	while (unlikely(failed - old > 0)) {
+		if (try_cmpxchg_release(&slot->made_up, &old, failed))
+			return;
+	}
+}
+
+static void perf_pkg_failed(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, int err)
+{
+	struct perf_pkg *pp = dom->pp;
+
+	/* Pairs with the acquire in perf_pkg_publish(). */
+	atomic_fetch_inc_release(&slot->failed);
+	if (err == -EAGAIN)
+		return;
+
+	atomic64_inc(&pp->errors);
+	trace_perf_pkg_error(pp->name, slot->counter->id, dom->id, err);
 }
 
 /*
@@ -259,7 +276,11 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 	if (!online && flags & PERF_PKG_GAUGE)
 		return 0;
 
-	/* Pairs with the release below: this read makes up for that one. */
+	/* The domain comes back, and its hardware is not known yet, or was read before. */
+	if (flags & PERF_PKG_FREE_RUNNING && cpumask_empty(&dom->cpus))
+		return 0;
+
+	/* Pairs with the release in perf_pkg_failed(): this read makes up for that one. */
 	failed = atomic_read_acquire(&slot->failed);
 	if (flags & PERF_PKG_NO_VALUE)
 		goto live;
@@ -272,17 +293,17 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 	else
 		return -EAGAIN;
 
-	if (ret == -ESTALE) {
+	if (ret == -ESTALE && flags & PERF_PKG_FREE_RUNNING) {
+		/* One reader at a time: it is the hardware that was reset. */
+		perf_pkg_failed(dom, slot, ret);
+		ret = perf_pkg_set(slot, &delta);
+	} else if (ret == -ESTALE) {
 		perf_pkg_make_up(slot, failed);
 		return -EAGAIN;
 	}
 
 	if (ret) {
-		atomic_fetch_inc_release(&slot->failed);
-		if (ret == -EAGAIN)
-			return ret;
-		atomic64_inc(&pp->errors);
-		trace_perf_pkg_error(pp->name, counter->id, dom->id, ret);
+		perf_pkg_failed(dom, slot, ret);
 		return ret;
 	}
 
@@ -300,31 +321,39 @@ live:
 	return 0;
 }
 
-/* There is a counter here, but no value: from now on that gets older. */
+/*
+ * There is a counter here, but no value: from now on that gets older. What nobody
+ * counts for keeps its value until somebody does.
+ */
 static void perf_pkg_blind(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	lockdep_assert_held(&dom->lock);
 
 	WRITE_ONCE(slot->state, PERF_PKG_SLOT_BLIND);
+	if (perf_pkg_is_exact(slot))
+		return;
+
 	atomic_inc(&slot->failed);
 	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
 		perf_pkg_stamp(slot, ktime_get_mono_fast_ns());
 }
 
-/* Reads a counter on this CPU, with interrupts off and the domain not locked */
-int perf_pkg_publish_here(struct perf_pkg_domain *dom,
-			  struct perf_pkg_slot *slot)
+/*
+ * Reads a counter on this CPU, with interrupts off and the domain not locked.
+ * @stamp: as for perf_pkg_publish()
+ */
+int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	bool live;
 
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
 	live = smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE;
 	if (live && !perf_pkg_is_locked(slot->counter))
-		return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), false);
+		return perf_pkg_publish(dom, slot, stamp, false);
 
 	guard(raw_spinlock)(&dom->lock);
 
-	return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), true);
+	return perf_pkg_publish(dom, slot, stamp, true);
 }
 
 /**
@@ -350,7 +379,7 @@ int perf_pkg_refresh(struct perf_pkg_counter *counter)
 	if (READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW)
 		return -EAGAIN;
 
-	return perf_pkg_publish_here(dom, slot);
+	return perf_pkg_publish_here(dom, slot, ktime_get_mono_fast_ns());
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh);
 
@@ -379,31 +408,30 @@ static void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slo
 	if (!first)
 		return;
 
-	list_add_tail(&slot->node, &dom->slots);
-	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
+	if (slot->counter->desc.flags & PERF_PKG_NO_TIMER) {
+		list_add_tail(&slot->node, &dom->others);
 		return;
+	}
 
+	list_add_tail(&slot->node, &dom->slots);
 	dom->nr_slots++;
 	perf_pkg_arm(dom);
 }
 
 /*
  * An event of the counter is scheduled in on this CPU, before the driver counts for
- * it. Interrupts are off.
+ * it. Interrupts are off. @now is the time, or what it was a moment ago.
  */
-void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 now)
 {
-	u64 now;
-
-	/* Who was exact until now gets older from now on. */
-	if (!atomic_read(&slot->active)) {
-		now = ktime_get_mono_fast_ns();
-		if (perf_pkg_is_exact(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
-			perf_pkg_stamp(slot, now);
-	}
-	atomic_inc(&slot->active);
-	/* Pairs with smp_mb() in perf_pkg_end_pass(). */
-	smp_mb__after_atomic();
+	/* What was exact until now gets older from now on. */
+	if (perf_pkg_is_exact(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		perf_pkg_stamp(slot, now);
+	/*
+	 * Pairs with atomic_read_acquire() in perf_pkg_is_exact(), which must see
+	 * the stamp, and with smp_mb() in perf_pkg_end_pass().
+	 */
+	atomic_inc_return(&slot->active);
 
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
 	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE))
@@ -416,7 +444,7 @@ void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 void perf_pkg_deactivate(struct perf_pkg_slot *slot)
 {
 	/* Pairs with atomic_read_acquire() in perf_pkg_is_exact(). */
-	atomic_fetch_dec_release(&slot->active);
+	WARN_ON_ONCE(atomic_fetch_dec_release(&slot->active) <= 0);
 }
 
 static void perf_pkg_unlink(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
@@ -600,6 +628,8 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		list_for_each_entry(slot, &dom->slots, node)
 			perf_pkg_blind(dom, slot);
+		list_for_each_entry(slot, &dom->others, node)
+			perf_pkg_blind(dom, slot);
 	}
 	perf_pkg_refresh_all(dom);
 
@@ -612,13 +642,11 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 }
 
 /* The last CPU of the domain goes. */
-static void perf_pkg_retire(struct perf_pkg_domain *dom)
+static void perf_pkg_retire(struct list_head *slots)
 {
 	struct perf_pkg_slot *slot;
 
-	lockdep_assert_held(&dom->lock);
-
-	list_for_each_entry(slot, &dom->slots, node) {
+	list_for_each_entry(slot, slots, node) {
 		if (slot->counter->desc.flags & PERF_PKG_GAUGE)
 			atomic64_set(&slot->value, 0);
 		atomic64_set(&slot->stamp, 0);
@@ -642,8 +670,10 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		moves = dom->timer_cpu == cpu;
 		cpumask_clear_cpu(cpu, &dom->cpus);
-		if (cpumask_empty(&dom->cpus))
-			perf_pkg_retire(dom);
+		if (cpumask_empty(&dom->cpus)) {
+			perf_pkg_retire(&dom->slots);
+			perf_pkg_retire(&dom->others);
+		}
 	}
 
 	if (!moves)
@@ -668,6 +698,7 @@ static void perf_pkg_init_domain(struct perf_pkg *pp, unsigned int idx)
 	dom->pp = pp;
 	dom->idx = idx;
 	INIT_LIST_HEAD(&dom->slots);
+	INIT_LIST_HEAD(&dom->others);
 	INIT_LIST_HEAD(&dom->events);
 	perf_pkg_init_timer(dom);
 }

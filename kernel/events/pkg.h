@@ -24,6 +24,10 @@
 #define PERF_PKG_CPU_PERCENT		10U
 #define PERF_PKG_CPU_PERCENT_MAX	50U
 
+/* Between two slices, however short or long the first one took */
+#define PERF_PKG_REST_MIN_NS		(10 * NSEC_PER_USEC)
+#define PERF_PKG_REST_MAX_NS		NSEC_PER_SEC
+
 /* The slowest refresh of levels that nobody changes, unless the interval is longer */
 #define PERF_PKG_SLOW_NS		NSEC_PER_SEC
 
@@ -53,7 +57,7 @@ enum perf_pkg_slot_state {
  *		least as new.
  * @origin:	The hardware value, modulo its width, at which @value is 0.
  *		Changes under perf_pkg_domain::lock, unless @state is live.
- * @node:	Entry in perf_pkg_domain::slots, under perf_pkg_domain::lock
+ * @node:	Entry in perf_pkg_domain::slots or ::others, under its lock
  * @counter:	The counter this is a slot of. Constant.
  * @state:	enum perf_pkg_slot_state
  * @active:	Number of the counter's events that are scheduled in on the
@@ -93,10 +97,13 @@ enum perf_pkg_seen {
 	PERF_PKG_SEEN_STALE	= BIT(3),
 };
 
-/* Whether a read failed, and none made up for it yet */
+/* Whether a read failed, and none made up for it yet. Who finds not looks at the value later. */
 static inline bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
 {
-	return atomic_read(&slot->failed) != READ_ONCE(slot->made_up);
+	int failed = atomic_read(&slot->failed);
+
+	/* Pairs with the release in perf_pkg_make_up(). */
+	return smp_load_acquire(&slot->made_up) != failed;
 }
 
 /* Whether the value is right at this moment. Who finds that looks at the value later. */
@@ -115,6 +122,7 @@ static inline bool perf_pkg_is_exact(const struct perf_pkg_slot *slot)
  * @quiet:	Number of passes in a row that found no event active. Unless it
  *		is 0 the timer may be slow or stopped, and who becomes active
  *		calls perf_pkg_wake(). Under @lock, is read without it.
+ * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
  * @lock:	Innermost but for the hrtimer base. Taken with interrupts off,
  *		by the timer, by the first event of a counter in the domain, by
  *		free-running counters' events, and at hotplug. Never held
@@ -125,31 +133,35 @@ static inline bool perf_pkg_is_exact(const struct perf_pkg_slot *slot)
  *		armed anew. Under @lock.
  * @held:	Number of tasks that have the timer stopped for a change; it is
  *		not armed meanwhile. Under @lock.
- * @cpus:	Online CPUs of the domain. Under @lock.
- * @slots:	Slots of counters that were active in the domain, that which
- *		was read longest ago first. Under @lock.
- * @nr_slots:	Those among them that the timer refreshes. Under @lock.
- * @todo:	Those among them that are left of this pass. Under @lock.
+ * @slots:	Slots of counters that were active in the domain and that the
+ *		timer refreshes, that which was read longest ago first. Under
+ *		@lock.
+ * @others:	Slots of counters that were active and that it does not refresh
+ *		(PERF_PKG_NO_TIMER). Under @lock.
+ * @nr_slots:	Length of @slots. Under @lock.
+ * @todo:	How many of @slots are left of this pass. Under @lock.
  * @seen:	enum perf_pkg_seen, of this pass. Under @lock.
  * @start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under
  *		@lock.
  * @due:	When it was due. Under @lock.
  * @events:	CPU events of free-running counters and gauges. Under @lock.
- * @arm_work:	Arms the timer from the CPU that it shall run on
+ * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock
+ *		is free
  */
 struct perf_pkg_domain {
 	struct perf_pkg		*pp;
 	int			id;
 	unsigned int		idx;
 	unsigned int		quiet;
+	struct cpumask		cpus;
 
 	/* What is above is read whenever an event is scheduled. */
 	raw_spinlock_t		lock ____cacheline_aligned_in_smp;
 	struct hrtimer		timer;
 	int			timer_cpu;
 	unsigned int		held;
-	struct cpumask		cpus;
 	struct list_head	slots;
+	struct list_head	others;
 	unsigned int		nr_slots;
 	unsigned int		todo;
 	unsigned int		seen;
@@ -264,12 +276,13 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		     struct perf_event *event);
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
 
-void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+		       u64 now);
 void perf_pkg_deactivate(struct perf_pkg_slot *slot);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 		     u64 stamp, bool locked);
 int perf_pkg_publish_here(struct perf_pkg_domain *dom,
-			  struct perf_pkg_slot *slot);
+			  struct perf_pkg_slot *slot, u64 stamp);
 
 /* pkg_timer.c: the refresher of a domain */
 

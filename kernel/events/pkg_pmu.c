@@ -155,8 +155,11 @@ static bool perf_pkg_set_is_open(const struct perf_pkg_event *pe, bool here)
 	return false;
 }
 
-/* A CPU reports for the set. Levels that others were left with are history. */
-static void perf_pkg_open_set(struct perf_pkg_event *pe)
+/*
+ * A CPU reports for the set. Levels that others were left with are history. @slot was
+ * just read: what is counted between two reads would be nobody's.
+ */
+static void perf_pkg_open_set(struct perf_pkg_event *pe, const struct perf_pkg_slot *slot)
 {
 	struct perf_pkg_domain *dom = pe->domain;
 	struct perf_pkg_event *other;
@@ -167,8 +170,9 @@ static void perf_pkg_open_set(struct perf_pkg_event *pe)
 		if (other->cpu != pe->cpu) {
 			perf_pkg_clear_gauge(other);
 		} else if (other->active) {
-			perf_pkg_publish(dom, &other->counter->slot[dom->idx],
-					 ktime_get_mono_fast_ns(), true);
+			if (&other->counter->slot[dom->idx] != slot)
+				perf_pkg_publish(dom, &other->counter->slot[dom->idx],
+						 ktime_get_mono_fast_ns(), true);
 			perf_pkg_set_window(other, true);
 		}
 	}
@@ -182,7 +186,7 @@ static void perf_pkg_open_window(struct perf_pkg_event *pe)
 	if (perf_pkg_set_is_open(pe, false))
 		perf_pkg_clear_gauge(pe);
 	else
-		perf_pkg_open_set(pe);
+		perf_pkg_open_set(pe, NULL);
 }
 
 /* A gauge keeps its last level, unless another CPU goes on. */
@@ -205,7 +209,7 @@ static void perf_pkg_close_window(struct perf_pkg_event *pe,
 
 	list_for_each_entry(heir, &dom->events, node) {
 		if (heir->active && heir->cpu != pe->cpu && perf_pkg_same_set(pe, heir)) {
-			perf_pkg_open_set(heir);
+			perf_pkg_open_set(heir, slot);
 			return;
 		}
 	}
@@ -314,8 +318,14 @@ static bool perf_pkg_refreshes(int cpu, void *info)
 	const struct perf_pkg_read *read = info;
 	struct perf_pkg_domain *dom = *per_cpu_ptr(read->pe->counter->pp->cpu_domain, cpu);
 
-	return dom && perf_pkg_selects(read->pe, dom->idx) &&
-	       perf_pkg_is_too_old(read, dom->idx) && perf_pkg_choose_cpu(dom) == cpu;
+	if (!dom || !perf_pkg_selects(read->pe, dom->idx) || !perf_pkg_is_too_old(read, dom->idx))
+		return false;
+
+	/* No interrupt is needed where the reader is. */
+	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		return cpu == smp_processor_id();
+
+	return cpu == perf_pkg_choose_cpu(dom);
 }
 
 static void perf_pkg_refresh_for(void *info)
@@ -377,6 +387,35 @@ static bool perf_pkg_is_cgroup_event(struct perf_event *event)
 #endif
 }
 
+/* For this long a CPU's clock is not read again when events are scheduled. */
+#define PERF_PKG_SWITCH_NS	5000
+
+struct perf_pkg_switch {
+	u64	timestamp;
+	u64	mono;
+};
+
+static DEFINE_PER_CPU(struct perf_pkg_switch, perf_pkg_switch);
+
+/*
+ * The time in ns of ktime_get_mono_fast_ns() for an event that is being scheduled,
+ * or a moment before: the events of a task are scheduled one after the other, those
+ * of the next one right behind them. The core has just read perf's clock for all of
+ * them. Interrupts are off.
+ */
+static u64 perf_pkg_switch_time(struct perf_event *event)
+{
+	struct perf_pkg_switch *last = this_cpu_ptr(&perf_pkg_switch);
+	u64 timestamp = event->ctx->timestamp;
+
+	if (timestamp - last->timestamp >= PERF_PKG_SWITCH_NS) {
+		last->timestamp = timestamp;
+		last->mono = ktime_get_mono_fast_ns();
+	}
+
+	return last->mono;
+}
+
 static int perf_pkg_event_add(struct perf_event *event, int flags)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
@@ -384,20 +423,25 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 	struct perf_pkg_slot *slot;
+	u64 now;
 
-	/* A CPU without a domain has nothing to count. */
-	if (!dom)
+	/* Nothing to count on a CPU without a domain, or for who does not select it */
+	event->hw.idx = -1;
+	if (!dom || !perf_pkg_selects(pe, dom->idx))
 		return 0;
 
+	/* For ->del(): the thread that brings a CPU up has it join its domain. */
+	event->hw.idx = dom->idx;
 	slot = &counter->slot[dom->idx];
-	perf_pkg_activate(dom, slot);
+	now = perf_pkg_switch_time(event);
+	perf_pkg_activate(dom, slot, now);
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
 	if (pe->domain)
 		perf_pkg_open_window(pe);
 	else if (!pe->age && counter->desc.flags & PERF_PKG_NO_TIMER)
-		perf_pkg_publish_here(dom, slot);
+		perf_pkg_publish_here(dom, slot, now);
 
 	perf_event_update_userpage(event);
 
@@ -410,13 +454,14 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	struct perf_pkg_counter *counter = pe->counter;
 	unsigned int flags = counter->desc.flags;
 	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
-	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+	struct perf_pkg_domain *dom;
 	struct perf_pkg_slot *slot;
 
-	if (!dom)
+	if (event->hw.idx < 0)
 		return;
 
-	slot = &counter->slot[dom->idx];
+	dom = &counter->pp->domain[event->hw.idx];
+	slot = &counter->slot[event->hw.idx];
 	if (!pe->age && ppmu->stop)
 		ppmu->stop(counter, event);
 
@@ -424,7 +469,7 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	if (pe->domain)
 		perf_pkg_close_window(pe, slot);
 	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
-		perf_pkg_publish_here(dom, slot);
+		perf_pkg_publish_here(dom, slot, perf_pkg_switch_time(event));
 	perf_pkg_deactivate(slot);
 
 	perf_event_update_userpage(event);

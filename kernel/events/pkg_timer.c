@@ -18,15 +18,16 @@
  * What was read goes to the end of the list, so each pass begins with what was
  * read longest ago, and what fails or is slow keeps nobody else waiting for more
  * than its own read. With W for the time that all reads of a pass take together,
- * D = W * 100 / cpu_percent is the longest that a pass lasts, and no value gets
- * older than max(interval, D) + D and the lateness of the timer.
+ * D = W * 100 / cpu_percent is the longest that a pass lasts, plus the lateness of
+ * the timer in each of its slices. From one pass to the next it is max(interval, D)
+ * at most, so no value gets older than max(interval, D) + D.
  *
  * A pass that finds no event active marks the domain as quiet, and from then on
  * who becomes active has to call perf_pkg_wake():
  *
  *	timer					perf_pkg_activate()
- *	dom->quiet = 1				slot->active++
- *	smp_mb()				smp_mb()
+ *	dom->quiet = 1				atomic_inc_return(&slot->active)
+ *	smp_mb()
  *	slot->active ? (in the next pass)	dom->quiet ?
  *
  * one of them sees the other. If the next pass finds nothing active either, no
@@ -42,6 +43,7 @@
 #include <linux/lockdep.h>
 #include <linux/math64.h>
 #include <linux/minmax.h>
+#include <linux/sched.h>
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
@@ -122,36 +124,6 @@ void perf_pkg_arm(struct perf_pkg_domain *dom)
 		irq_work_queue_on(&dom->arm_work, cpu);
 }
 
-static void perf_pkg_arm_work(struct irq_work *work)
-{
-	struct perf_pkg_domain *dom = container_of(work, struct perf_pkg_domain, arm_work);
-
-	guard(raw_spinlock)(&dom->lock);
-
-	if (dom->timer_cpu >= 0 || !perf_pkg_wants_timer(dom))
-		return;
-
-	/* The CPU may have left since it was chosen. */
-	if (cpumask_test_cpu(smp_processor_id(), &dom->cpus))
-		perf_pkg_start_timer(dom);
-	else
-		perf_pkg_arm(dom);
-}
-
-/*
- * An event became active on a quiet domain. Interrupts are off. A timer that
- * runs at its normal rate needs nothing but to be told, any other is armed anew.
- */
-void perf_pkg_wake(struct perf_pkg_domain *dom)
-{
-	guard(raw_spinlock)(&dom->lock);
-
-	if (dom->quiet > 1)
-		dom->timer_cpu = -1;
-	WRITE_ONCE(dom->quiet, 0);
-	perf_pkg_arm(dom);
-}
-
 static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
 {
 	lockdep_assert_held(&dom->lock);
@@ -161,6 +133,39 @@ static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
 
 	trace_perf_pkg_timer_stop(dom->pp->name, dom->id, dom->timer_cpu);
 	dom->timer_cpu = -1;
+}
+
+/* A timer that runs at its normal rate needs nothing, any other is armed anew. */
+static void perf_pkg_wake_locked(struct perf_pkg_domain *dom)
+{
+	if (dom->quiet > 1)
+		perf_pkg_timer_stopped(dom);
+	WRITE_ONCE(dom->quiet, 0);
+	perf_pkg_arm(dom);
+}
+
+static void perf_pkg_arm_work(struct irq_work *work)
+{
+	struct perf_pkg_domain *dom = container_of(work, struct perf_pkg_domain, arm_work);
+
+	guard(raw_spinlock)(&dom->lock);
+
+	perf_pkg_wake_locked(dom);
+}
+
+/*
+ * An event became active on a quiet domain. Interrupts are off, and other CPUs may
+ * wait for this one to finish a context switch: do not wait for a slice to end.
+ */
+void perf_pkg_wake(struct perf_pkg_domain *dom)
+{
+	if (!raw_spin_trylock(&dom->lock)) {
+		irq_work_queue(&dom->arm_work);
+		return;
+	}
+
+	perf_pkg_wake_locked(dom);
+	raw_spin_unlock(&dom->lock);
 }
 
 /* Stops the timer until perf_pkg_release(), which arms it again if need be. */
@@ -212,50 +217,43 @@ static void perf_pkg_refresh_slot(struct perf_pkg_domain *dom, struct perf_pkg_s
 		dom->seen |= PERF_PKG_SEEN_CHANGE;
 }
 
-/* Returns the time when the budget or the pass came to its end. */
-static u64 perf_pkg_refresh_slice(struct perf_pkg_domain *dom, u64 start)
+/* Reads up to @todo slots. Returns the time when the budget or the pass came to its end. */
+static u64 perf_pkg_refresh_slice(struct perf_pkg_domain *dom, unsigned int *todo, u64 start)
 {
 	u64 now = start, end = start + READ_ONCE(dom->pp->budget_us) * NSEC_PER_USEC;
 	struct perf_pkg_slot *slot;
 
 	lockdep_assert_held(&dom->lock);
 
-	while (dom->todo && now < end) {
+	while (*todo && now < end && !list_empty(&dom->slots)) {
 		slot = list_first_entry(&dom->slots, struct perf_pkg_slot, node);
 		list_rotate_left(&dom->slots);
-		if (slot->counter->desc.flags & PERF_PKG_NO_TIMER)
-			continue;
-
 		perf_pkg_refresh_slot(dom, slot, now);
-		dom->todo--;
+		(*todo)--;
 		now = ktime_get_mono_fast_ns();
 	}
 
 	return now;
 }
 
-static void perf_pkg_begin_pass(struct perf_pkg_domain *dom, u64 start)
-{
-	dom->todo = dom->nr_slots;
-	dom->seen = 0;
-	dom->start = start;
-}
 
-/* Reads all counters now, on a CPU of the domain, with interrupts off for a slice each */
+/*
+ * Reads all counters of the timer now, on a CPU of the domain, with interrupts off for a
+ * slice at a time. Context: the CPU hotplug callbacks.
+ */
 void perf_pkg_refresh_all(struct perf_pkg_domain *dom)
 {
 	unsigned int left;
 
-	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
-		perf_pkg_begin_pass(dom, ktime_get_mono_fast_ns());
-		left = dom->todo;
-	}
+	scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		left = dom->nr_slots;
 
 	while (left) {
 		scoped_guard(raw_spinlock_irqsave, &dom->lock) {
-			perf_pkg_refresh_slice(dom, ktime_get_mono_fast_ns());
-			left = dom->todo;
+			left = min(left, dom->nr_slots);
+			perf_pkg_refresh_slice(dom, &left, ktime_get_mono_fast_ns());
 		}
+		cond_resched();
 	}
 }
 
@@ -265,13 +263,14 @@ static u64 perf_pkg_end_pass(struct perf_pkg_domain *dom)
 	u64 interval = perf_pkg_interval_ns(dom->pp), slowest, slow;
 
 	if (dom->seen & PERF_PKG_SEEN_ACTIVE) {
-		WRITE_ONCE(dom->quiet, 0);
+		if (dom->quiet)
+			WRITE_ONCE(dom->quiet, 0);
 		return interval;
 	}
 
 	if (!dom->quiet) {
 		WRITE_ONCE(dom->quiet, 1);
-		/* Pairs with smp_mb__after_atomic() in perf_pkg_activate(). */
+		/* Pairs with atomic_inc_return() in perf_pkg_activate(). */
 		smp_mb();
 		return interval;
 	}
@@ -291,8 +290,8 @@ static u64 perf_pkg_end_pass(struct perf_pkg_domain *dom)
 
 /*
  * Returns when the next slice is due, 0 if none is needed. @rest: when one may begin.
- * A pass that took too long is followed by the next as soon as that may be, one that
- * began too late by that of a later interval.
+ * Passes begin an interval apart, or if that takes longer, as soon as they may. One
+ * that began late takes the place of those that were due meanwhile.
  */
 static u64 perf_pkg_next_slice(struct perf_pkg_domain *dom, u64 rest, u64 *overruns)
 {
@@ -312,7 +311,8 @@ static u64 perf_pkg_next_slice(struct perf_pkg_domain *dom, u64 rest, u64 *overr
 
 	*overruns = div64_u64(rest - dom->due, interval);
 	dom->due += *overruns * interval;
-	if (rest - dom->start > interval)
+	/* The next one would be more than an interval away from this. */
+	if (dom->due > dom->start)
 		return rest;
 
 	dom->due += interval;
@@ -321,12 +321,17 @@ static u64 perf_pkg_next_slice(struct perf_pkg_domain *dom, u64 rest, u64 *overr
 	return dom->due;
 }
 
-/* When the next slice may begin after one from @start to @now */
+/*
+ * When the next slice may begin after one from @start to @now. The clock is one that
+ * may step back a little, and a virtual CPU may have been away for long.
+ */
 static u64 perf_pkg_rest(const struct perf_pkg_domain *dom, u64 start, u64 now)
 {
 	unsigned int percent = READ_ONCE(dom->pp->cpu_percent);
+	u64 used = now > start ? now - start : 0;
 
-	return now + div_u64((now - start) * (100 - percent), percent);
+	return now + clamp(div_u64(used * (100 - percent), percent),
+			   PERF_PKG_REST_MIN_NS, PERF_PKG_REST_MAX_NS);
 }
 
 static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
@@ -358,10 +363,13 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 
 	dom->timer_cpu = cpu;
 	lateness = start - ktime_to_ns(hrtimer_get_expires(timer));
-	if (!dom->todo)
-		perf_pkg_begin_pass(dom, start);
+	if (!dom->todo) {
+		dom->todo = dom->nr_slots;
+		dom->seen = 0;
+		dom->start = start;
+	}
 	before = dom->todo;
-	now = perf_pkg_refresh_slice(dom, start);
+	now = perf_pkg_refresh_slice(dom, &dom->todo, start);
 	rest = perf_pkg_rest(dom, start, now);
 	next = perf_pkg_next_slice(dom, rest, &overruns);
 

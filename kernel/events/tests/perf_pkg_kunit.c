@@ -647,6 +647,48 @@ static void perf_pkg_may_wrap_while_nobody_counts(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(event), 16);
 }
 
+/* As by a suspend: it is counted on from what is there now, and that is an error. */
+static void perf_pkg_reset_hardware_is_counted_on(struct kunit *test)
+{
+	struct perf_event *event;
+	s64 errors;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_FREE, 0, -1);
+	atomic64_set(&tst.hw[0], 100);
+	test_refresh(event, 0);
+	errors = atomic64_read(&test_pmu.pp->errors);
+	atomic64_set(&tst.hw[0], 5);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_pmu.pp->errors), errors + 1);
+
+	atomic64_set(&tst.hw[0], 8);
+	test_refresh(event, 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 103);
+}
+
+/* No timer where nobody can read what it would find */
+static void perf_pkg_unselected_domain_has_no_timer(struct kunit *test)
+{
+	struct perf_event *task, *cpu;
+
+	test_register(test, 100);
+	test_run_on(test, 0);
+	task = test_event(test, TEST_COUNT, -1, 1);
+	cpu = test_event(test, TEST_FREE, 0, 1);
+	KUNIT_EXPECT_EQ(test, test_dom(0)->timer_cpu, -1);
+	KUNIT_EXPECT_EQ(test, test_slot(task, 0)->state, PERF_PKG_SLOT_NEW);
+	KUNIT_EXPECT_EQ(test, test_count(cpu), 0);
+
+	atomic64_add(3, &tst.hw[0]);
+	test_run_on(test, 1);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
+	atomic64_add(5, &tst.hw[1]);
+	test_run_on(test, 0);
+	KUNIT_EXPECT_EQ(test, test_count(task), 5);
+}
+
 static void perf_pkg_read_refreshes_what_is_too_old(struct kunit *test)
 {
 	struct perf_event *cpu, *task;
@@ -715,6 +757,8 @@ static void perf_pkg_hotplug_hands_over(struct kunit *test)
 	atomic64_set(&tst.hw[1], 0);
 	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
+	KUNIT_EXPECT_EQ(test, test_count(event), 50);
+	test_refresh(event, 3);
 	KUNIT_EXPECT_EQ(test, test_count(event), 50);
 	atomic64_set(&tst.hw[1], 9);
 	test_refresh(event, 3);
@@ -788,6 +832,8 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_SLOW(perf_pkg_level_is_refreshed_until_it_is_still),
 	KUNIT_CASE(perf_pkg_failed_last_read_is_made_up_for),
 	KUNIT_CASE(perf_pkg_may_wrap_while_nobody_counts),
+	KUNIT_CASE(perf_pkg_reset_hardware_is_counted_on),
+	KUNIT_CASE(perf_pkg_unselected_domain_has_no_timer),
 	KUNIT_CASE(perf_pkg_read_refreshes_what_is_too_old),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),
 	{},
