@@ -338,12 +338,10 @@ static void perf_pkg_blind(struct perf_pkg_domain *dom, struct perf_pkg_slot *sl
 		perf_pkg_stamp(slot, ktime_get_mono_fast_ns());
 }
 
-/*
- * Reads a counter on this CPU, with interrupts off and the domain not locked.
- * @stamp: as for perf_pkg_publish()
- */
-int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
+/* Reads a counter on this CPU, with interrupts off and the domain not locked. */
+int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
+	u64 stamp = ktime_get_mono_fast_ns();
 	bool live;
 
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
@@ -379,7 +377,7 @@ int perf_pkg_refresh(struct perf_pkg_counter *counter)
 	if (READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW)
 		return -EAGAIN;
 
-	return perf_pkg_publish_here(dom, slot, ktime_get_mono_fast_ns());
+	return perf_pkg_publish_here(dom, slot);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh);
 
@@ -420,10 +418,12 @@ static void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slo
 
 /*
  * An event of the counter is scheduled in on this CPU, before the driver counts for
- * it. Interrupts are off. @now is the time, or what it was a moment ago.
+ * it. Interrupts are off.
  */
-void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 now)
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
+	u64 now = ktime_get_mono_fast_ns();
+
 	/* What was exact until now gets older from now on. */
 	if (perf_pkg_is_exact(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
 		perf_pkg_stamp(slot, now);

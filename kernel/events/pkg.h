@@ -276,13 +276,12 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		     struct perf_event *event);
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
 
-void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-		       u64 now);
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 void perf_pkg_deactivate(struct perf_pkg_slot *slot);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 		     u64 stamp, bool locked);
 int perf_pkg_publish_here(struct perf_pkg_domain *dom,
-			  struct perf_pkg_slot *slot, u64 stamp);
+			  struct perf_pkg_slot *slot);
 
 /* pkg_timer.c: the refresher of a domain */
 

@@ -387,35 +387,6 @@ static bool perf_pkg_is_cgroup_event(struct perf_event *event)
 #endif
 }
 
-/* For this long a CPU's clock is not read again when events are scheduled. */
-#define PERF_PKG_SWITCH_NS	5000
-
-struct perf_pkg_switch {
-	u64	timestamp;
-	u64	mono;
-};
-
-static DEFINE_PER_CPU(struct perf_pkg_switch, perf_pkg_switch);
-
-/*
- * The time in ns of ktime_get_mono_fast_ns() for an event that is being scheduled,
- * or a moment before: the events of a task are scheduled one after the other, those
- * of the next one right behind them. The core has just read perf's clock for all of
- * them. Interrupts are off.
- */
-static u64 perf_pkg_switch_time(struct perf_event *event)
-{
-	struct perf_pkg_switch *last = this_cpu_ptr(&perf_pkg_switch);
-	u64 timestamp = event->ctx->timestamp;
-
-	if (timestamp - last->timestamp >= PERF_PKG_SWITCH_NS) {
-		last->timestamp = timestamp;
-		last->mono = ktime_get_mono_fast_ns();
-	}
-
-	return last->mono;
-}
-
 static int perf_pkg_event_add(struct perf_event *event, int flags)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
@@ -423,7 +394,6 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 	struct perf_pkg_slot *slot;
-	u64 now;
 
 	/* Nothing to count on a CPU without a domain, or for who does not select it */
 	event->hw.idx = -1;
@@ -433,15 +403,14 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	/* For ->del(): the thread that brings a CPU up has it join its domain. */
 	event->hw.idx = dom->idx;
 	slot = &counter->slot[dom->idx];
-	now = perf_pkg_switch_time(event);
-	perf_pkg_activate(dom, slot, now);
+	perf_pkg_activate(dom, slot);
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
 	if (pe->domain)
 		perf_pkg_open_window(pe);
 	else if (!pe->age && counter->desc.flags & PERF_PKG_NO_TIMER)
-		perf_pkg_publish_here(dom, slot, now);
+		perf_pkg_publish_here(dom, slot);
 
 	perf_event_update_userpage(event);
 
@@ -469,7 +438,7 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	if (pe->domain)
 		perf_pkg_close_window(pe, slot);
 	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
-		perf_pkg_publish_here(dom, slot, perf_pkg_switch_time(event));
+		perf_pkg_publish_here(dom, slot);
 	perf_pkg_deactivate(slot);
 
 	perf_event_update_userpage(event);
