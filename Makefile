@@ -6,7 +6,7 @@ export BASE ?= 6.12
 
 help:		## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); gsub(/[$$][(]BASE[)]/, "$(BASE)"); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
-	@echo '  Variables:   BASE=$(BASE) (kernel), SEEDS=n (test), MODEL=intel|amd, ACCEL=tcg|kvm (guests),'
+	@echo '  Variables:   BASE=$(BASE) (kernel), SEEDS=n (test), MINUTES=n (stress), MODEL=intel|amd, ACCEL=tcg|kvm (guests),'
 	@echo '               SIGNOFF="Name <mail>" (series)'
 
 run: ours	## the demonstration: two packages, real perf and trace-cmd (first time: some minutes)
@@ -17,6 +17,9 @@ test: deps	## everything that can be checked, one summary at the end (under an h
 
 debug-test: emulator	## KUnit and the kselftests on a kernel with lockdep, KASAN and friends
 	@vm/test debug
+
+stress: emulator	## storms, a fuzzer, faults, on debug, KCSAN and real-time kernels (MINUTES=30)
+	@vm/stress
 
 bench: emulator	## staleness and cost, side by side with the alternatives: out/bench (half an hour)
 	@vm/bench
@@ -49,4 +52,4 @@ ours: emulator
 emulator: deps
 	@vm/qemu/build || [ $$? -eq 3 ]
 
-.PHONY: help run test bench debug-test shell tree harvest series check deps clean ours emulator
+.PHONY: help run test bench debug-test stress shell tree harvest series check deps clean ours emulator

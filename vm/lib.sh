@@ -2,16 +2,23 @@
 # Sourced after series/lib.sh by the scripts about kernels and guests.
 # shellcheck shell=bash disable=SC2034
 
-# kind_paths KIND: where its source, its objects and its kselftests are
+# kind_paths KIND: where its source, its objects and its kselftests are, and its ARCH
 kind_paths() {
 	SRC=$LINUX
 	BUILD=$B/build-$1
 	SELFTESTS=$B/selftests-$1
+	KARCH=x86_64
 	case $1 in
-	ours|debug) ;;
+	ours|debug|kcsan|rt) ;;
+	i386)	KARCH=i386 ;;
 	base)	SRC=$PRISTINE BUILD=$B/base/build-base ;;
-	*)	die "no such kernel: $1 (ours, debug, base)" ;;
+	*)	die "no such kernel: $1 (ours, debug, kcsan, rt, i386, base)" ;;
 	esac
+}
+
+# have_libc32: whether gcc makes programs of 32 bits
+have_libc32() {
+	say 'int main(void) { return 0; }' | gcc -m32 -static -x c -o /dev/null - 2> /dev/null
 }
 
 need_kernel() {

@@ -236,7 +236,6 @@ static u64 perf_pkg_refresh_slice(struct perf_pkg_domain *dom, unsigned int *tod
 	return now;
 }
 
-
 /*
  * Reads all counters of the timer now, on a CPU of the domain, with interrupts off for a
  * slice at a time. Context: the CPU hotplug callbacks.

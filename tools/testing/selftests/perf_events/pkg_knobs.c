@@ -6,8 +6,7 @@
 #define _GNU_SOURCE
 
 #include "../kselftest_harness.h"
-#include "pkg_puppet.h"
-#include "pkg_trace.h"
+#include "pkg_fresh.h"
 
 #define INTERVAL	"refresh_interval_us"
 #define MAX_REFRESHES	20000
@@ -78,22 +77,63 @@ TEST_F_TIMEOUT(pkg_knobs, interval_range, 120)
 	EXPECT_EQ(10000000, pkg_get(PKG_PMU, INTERVAL));
 }
 
+static const struct {
+	const char	*name;
+	const char	*val;
+	int		err;
+	/* What is read afterwards, NULL: what was there before */
+	const char	*then;
+} writes[] = {
+	{ "refresh_budget_us",	 "1",		0,	 "1" },
+	{ "refresh_budget_us",	 "10000",	0,	 "10000" },
+	{ "refresh_budget_us",	 "0",		-ERANGE, NULL },
+	{ "refresh_budget_us",	 "10001",	-ERANGE, NULL },
+	{ "refresh_budget_us",	 "x",		-EINVAL, NULL },
+	{ "refresh_budget_us",	 "-1",		-EINVAL, NULL },
+	{ "refresh_budget_us",	 "50us",	-EINVAL, NULL },
+	{ "refresh_cpu_percent", "1",		0,	 "1" },
+	{ "refresh_cpu_percent", "50",		0,	 "50" },
+	{ "refresh_cpu_percent", "0",		-ERANGE, NULL },
+	{ "refresh_cpu_percent", "51",		-ERANGE, NULL },
+	{ "refresh_cpu_percent", "x",		-EINVAL, NULL },
+	{ "refresh_cpu_percent", "10%",		-EINVAL, NULL },
+	{ "max_age_us",		 "1",		0,	 "1" },
+	{ "max_age_us",		 "10000000",	0,	 "10000000" },
+	{ "max_age_us",		 "0",		-ERANGE, NULL },
+	{ "max_age_us",		 "10000001",	-ERANGE, NULL },
+	{ "max_age_us",		 "x",		-EINVAL, NULL },
+	{ "max_age_us",		 "offs",	-EINVAL, NULL },
+	{ "max_age_us",		 "off",		0,	 "off" },
+	{ "max_age_us",		 "1000",	0,	 "1000" },
+	{ "max_age_us",		 "off\n",	0,	 "off" },
+};
+
+TEST_F_TIMEOUT(pkg_knobs, other_ranges, 120)
+{
+	char first[ARRAY_SIZE(writes)][32], before[32], after[32];
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < ARRAY_SIZE(writes); i++)
+		EXPECT_TRUE(fresh_get_line(PKG_PMU, writes[i].name, first[i], sizeof(first[i])));
+	for (i = 0; i < ARRAY_SIZE(writes); i++) {
+		fresh_get_line(PKG_PMU, writes[i].name, before, sizeof(before));
+		err = pkg_set_str(PKG_PMU, writes[i].name, writes[i].val);
+		fresh_get_line(PKG_PMU, writes[i].name, after, sizeof(after));
+		EXPECT_EQ(writes[i].err, err)
+			TH_LOG("%s, row %u", writes[i].name, i);
+		EXPECT_STREQ(writes[i].then ?: before, after)
+			TH_LOG("%s, row %u", writes[i].name, i);
+	}
+	for (i = 0; i < ARRAY_SIZE(writes); i++)
+		EXPECT_EQ(0, pkg_set_str(PKG_PMU, writes[i].name, first[i]));
+}
+
 TEST_F_TIMEOUT(pkg_knobs, read_only, 120)
 {
 	EXPECT_LE(0, pkg_get(PKG_PMU, "errors"));
 	EXPECT_NE(0, pkg_set(PKG_PMU, "errors", 0));
 	EXPECT_LE(0, pkg_get(PKG_PMU, "type"));
-}
-
-static bool wait_for_change(int fd)
-{
-	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
-	__u64 first = pkg_count(fd);
-
-	while (pkg_count(fd) == first)
-		if (pkg_now(CLOCK_MONOTONIC) > end)
-			return false;
-	return true;
 }
 
 /* A gauge is refreshed by the timer alone, so it shows whether that runs */
@@ -103,7 +143,7 @@ TEST_F_TIMEOUT(pkg_knobs, interval_of_running_timer, 120)
 	int i;
 
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 1000));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 0));
 	val = pkg_count(self->gauge);
@@ -111,14 +151,14 @@ TEST_F_TIMEOUT(pkg_knobs, interval_of_running_timer, 120)
 	EXPECT_EQ(val, pkg_count(self->gauge));
 
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 1000));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 
 	/* Does not wait for what the old interval had in mind */
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 10000000));
 	start = pkg_now(CLOCK_MONOTONIC);
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 1000));
 	for (i = 0; i < 10; i++)
-		EXPECT_TRUE(wait_for_change(self->gauge));
+		EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 	EXPECT_GT(10 * NSEC_PER_SEC, pkg_now(CLOCK_MONOTONIC) - start);
 }
 
@@ -128,14 +168,14 @@ TEST_F_TIMEOUT(pkg_knobs, interval_in_trace, 120)
 	static struct pkg_refresh refresh[MAX_REFRESHES];
 	const char *why = pkg_trace_open();
 	int nr, i, early = 0, found = 0;
-	double last = 0;
+	long long last = 0;
 
 	if (why)
 		SKIP(return, "%s", why);
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 20000));
 	pkg_trace_start();
 	for (i = 0; i < 20; i++)
-		EXPECT_TRUE(wait_for_change(self->gauge));
+		EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 	nr = pkg_trace_stop(refresh, MAX_REFRESHES);
 	pkg_trace_close();
 	for (i = 0; i < nr; i++) {
@@ -143,7 +183,7 @@ TEST_F_TIMEOUT(pkg_knobs, interval_in_trace, 120)
 			continue;
 		EXPECT_EQ(topo.pkg[1].id, pkg_cpu_id(refresh[i].cpu));
 		/* A late one may have the next soon after it, on the grid again */
-		early += last && refresh[i].time - last < 0.010;
+		early += last && refresh[i].time - last < 10000000;
 		last = refresh[i].time;
 		found++;
 	}
@@ -161,7 +201,7 @@ TEST_F_TIMEOUT(pkg_knobs, failing_read, 120)
 
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 1000));
 	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 
 	errors = pkg_get(PKG_PMU, "errors");
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "fail_read", 1));
@@ -182,7 +222,7 @@ TEST_F_TIMEOUT(pkg_knobs, failing_read, 120)
 	EXPECT_LE(40 * NSEC_PER_MSEC, age);
 
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "fail_read", 0));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 	pkg_stop(1);
 	ASSERT_EQ(0, puppet_wait(&self->p));
 	ASSERT_EQ(0, pkg_read(self->group, val, 2));
@@ -208,8 +248,8 @@ TEST_F_TIMEOUT(pkg_knobs, some_reads_fail, 120)
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "fail_read", 0));
 
 	/* Refreshed once more everywhere, as the last reads may be among the failed */
-	EXPECT_TRUE(wait_for_change(self->gauge));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, 2 * topo.nr));
 	ASSERT_EQ(0, pkg_read(self->group, val, 2));
 	EXPECT_TRUE(pkg_near(val[0], pkg_count(self->clock), 250))
@@ -222,11 +262,42 @@ TEST_F_TIMEOUT(pkg_knobs, slow_read, 120)
 
 	EXPECT_EQ(0, pkg_set(PKG_PMU, INTERVAL, 10000));
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "slow_read_us", 200));
-	EXPECT_TRUE(wait_for_change(self->gauge));
+	EXPECT_TRUE(fresh_wait_for_change(self->gauge));
 	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, 50));
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "slow_read_us", 0));
 	ASSERT_EQ(0, pkg_read(self->group, val, 2));
 	EXPECT_LE(50 * 300 * NSEC_PER_USEC, val[0]);
+}
+
+/* What a PMU starts with: the module is loaded anew */
+TEST(pkg_knobs_defaults)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+	static const char * const expect[][2] = {
+		{ "refresh_interval_us", "1000" },
+		{ "refresh_budget_us", "50" },
+		{ "refresh_cpu_percent", "10" },
+		{ "max_age_us", "off" },
+		{ "errors", "0" },
+	};
+	const char *why = pkg_init(1);
+	unsigned int i;
+	char val[32];
+
+	if (why)
+		SKIP(return, "%s", why);
+	/* The events of the last test may take a moment to go */
+	while (syscall(__NR_delete_module, "pkg_clock", O_NONBLOCK)) {
+		ASSERT_LT(pkg_now(CLOCK_MONOTONIC), end)
+			TH_LOG("%s", strerror(errno));
+		usleep(10000);
+	}
+	ASSERT_EQ(NULL, pkg_init(1));
+	for (i = 0; i < ARRAY_SIZE(expect); i++) {
+		fresh_get_line(PKG_PMU, expect[i][0], val, sizeof(val));
+		EXPECT_STREQ(expect[i][1], val)
+			TH_LOG("%s", expect[i][0]);
+	}
 }
 
 TEST_HARNESS_MAIN

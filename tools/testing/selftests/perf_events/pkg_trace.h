@@ -12,12 +12,39 @@
 
 #define PKG_TRACEFS	"/sys/kernel/tracing/instances/pkg_selftest/"
 
-/* A refresh pass on @cpu, or with @from not -1 a timer that moved from there to @cpu */
+enum pkg_trace_kind {
+	PKG_TRACE_REFRESH,
+	PKG_TRACE_MIGRATE,
+	PKG_TRACE_THROTTLE,
+	PKG_TRACE_START,
+	PKG_TRACE_STOP,
+	PKG_TRACE_KINDS,
+};
+
+static const char * const pkg_trace_names[PKG_TRACE_KINDS] = {
+	[PKG_TRACE_REFRESH]	= "perf_pkg_refresh",
+	[PKG_TRACE_MIGRATE]	= "perf_pkg_timer_migrate",
+	[PKG_TRACE_THROTTLE]	= "perf_pkg_throttle",
+	[PKG_TRACE_START]	= "perf_pkg_timer_start",
+	[PKG_TRACE_STOP]	= "perf_pkg_timer_stop",
+};
+
+/*
+ * What a timer did on @cpu, at @time of CLOCK_MONOTONIC; with @from not -1 it
+ * moved from there to @cpu. Times are in ns. What an event does not tell is -1.
+ */
 struct pkg_refresh {
-	double	time;
-	int	domain;
-	int	cpu;
-	int	from;
+	enum pkg_trace_kind	kind;
+	int			domain;
+	int			cpu;
+	int			from;
+	int			counters;
+	int			left;
+	long long		time;
+	long long		duration;
+	long long		lateness;
+	long long		overruns;
+	long long		delay;
 };
 
 static inline void pkg_trace_close(void)
@@ -25,19 +52,39 @@ static inline void pkg_trace_close(void)
 	rmdir(PKG_TRACEFS);
 }
 
-/* Returns 0, or why there is no trace of the refresh passes */
-static inline const char *pkg_trace_open(void)
+static inline int pkg_trace_enable(enum pkg_trace_kind kind)
 {
+	char path[64];
+
+	snprintf(path, sizeof(path), "events/perf_pkg/%s/enable", pkg_trace_names[kind]);
+	return pkg_set(PKG_TRACEFS, path, 1);
+}
+
+/* Returns NULL, or why there is no trace of the first @kinds kinds */
+static inline const char *pkg_trace_open_kinds(int kinds)
+{
+	int kind;
+
 	if (mkdir(PKG_TRACEFS, 0700) && errno != EEXIST)
 		return "no tracefs";
 	pkg_set(PKG_TRACEFS, "tracing_on", 0);
 	pkg_set_str(PKG_TRACEFS, "trace_clock", "mono");
 	pkg_set(PKG_TRACEFS, "buffer_size_kb", 4096);
-	if (!pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_refresh/enable", 1) &&
-	    !pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_timer_migrate/enable", 1))
-		return NULL;
-	pkg_trace_close();
-	return "no tracepoints of perf_pkg";
+	/* Who left the instance behind may have had others on */
+	pkg_set(PKG_TRACEFS, "events/enable", 0);
+	for (kind = 0; kind < kinds; kind++) {
+		if (pkg_trace_enable(kind)) {
+			pkg_trace_close();
+			return "no tracepoints of perf_pkg";
+		}
+	}
+	return NULL;
+}
+
+/* Returns NULL, or why there is no trace of the refresh passes */
+static inline const char *pkg_trace_open(void)
+{
+	return pkg_trace_open_kinds(PKG_TRACE_MIGRATE + 1);
 }
 
 static inline void pkg_trace_start(void)
@@ -47,41 +94,72 @@ static inline void pkg_trace_start(void)
 	pkg_set(PKG_TRACEFS, "tracing_on", 1);
 }
 
-static inline int pkg_trace_field(const char *line, const char *name)
+static inline long long pkg_trace_field(const char *line, const char *name)
 {
 	const char *at = strstr(line, name);
 
-	return at ? atoi(at + strlen(name)) : -1;
+	return at ? atoll(at + strlen(name)) : -1;
 }
 
-/* Stops and returns what pkg_clock's timers did in the order of time, at most @max */
-static inline int pkg_trace_stop(struct pkg_refresh *refresh, int max)
+/* Returns false for a line that is no event of pkg_clock's timers */
+static inline bool pkg_trace_parse(char *line, struct pkg_refresh *r)
 {
-	char line[512], *at, *sep;
-	bool moved;
+	char *at = strstr(line, ": perf_pkg_"), *sep;
+	double time;
+	size_t len;
+	int kind;
+
+	if (line[0] == '#' || !at || !strstr(at, "pmu=pkg_clock "))
+		return false;
+	for (kind = 0; kind < PKG_TRACE_KINDS; kind++) {
+		len = strlen(pkg_trace_names[kind]);
+		if (!strncmp(at + 2, pkg_trace_names[kind], len) && at[2 + len] == ':')
+			break;
+	}
+	if (kind == PKG_TRACE_KINDS)
+		return false;
+
+	/* TASK-PID [CPU] FLAGS SECONDS: perf_pkg_refresh: ... */
+	for (sep = at; sep > line && sep[-1] != ' '; sep--)
+		;
+	time = atof(sep);
+	*r = (struct pkg_refresh) {
+		.kind		= kind,
+		.domain		= pkg_trace_field(at, " domain="),
+		.cpu		= pkg_trace_field(at, kind == PKG_TRACE_MIGRATE ? " to=" : " cpu="),
+		.from		= pkg_trace_field(at, " from="),
+		.counters	= pkg_trace_field(at, " counters="),
+		.left		= pkg_trace_field(at, " left="),
+		.time		= time * NSEC_PER_SEC,
+		.duration	= pkg_trace_field(at, " duration_ns="),
+		.lateness	= pkg_trace_field(at, " lateness_ns="),
+		.overruns	= pkg_trace_field(at, " overruns="),
+		.delay		= pkg_trace_field(at, " delay_ns="),
+	};
+	return true;
+}
+
+/* Returns what pkg_clock's timers did so far in the order of time, at most @max */
+static inline int pkg_trace_read(struct pkg_refresh *refresh, int max)
+{
+	char line[512];
 	int nr = 0;
 	FILE *f;
 
-	pkg_set(PKG_TRACEFS, "tracing_on", 0);
 	f = fopen(PKG_TRACEFS "trace", "r");
 	if (!f)
 		return -errno;
-	while (nr < max && fgets(line, sizeof(line), f)) {
-		at = strstr(line, ": perf_pkg_");
-		if (line[0] == '#' || !at || !strstr(at, "pmu=pkg_clock "))
-			continue;
-		/* TASK-PID [CPU] FLAGS SECONDS: perf_pkg_refresh: ... */
-		for (sep = at; sep > line && sep[-1] != ' '; sep--)
-			;
-		moved = strstr(at, "timer_migrate:");
-		refresh[nr].time = atof(sep);
-		refresh[nr].domain = pkg_trace_field(at, " domain=");
-		refresh[nr].cpu = pkg_trace_field(at, moved ? " to=" : " cpu=");
-		refresh[nr].from = pkg_trace_field(at, " from=");
-		nr++;
-	}
+	while (nr < max && fgets(line, sizeof(line), f))
+		nr += pkg_trace_parse(line, refresh + nr);
 	fclose(f);
 	return nr;
+}
+
+/* The same when it is over */
+static inline int pkg_trace_stop(struct pkg_refresh *refresh, int max)
+{
+	pkg_set(PKG_TRACEFS, "tracing_on", 0);
+	return pkg_trace_read(refresh, max);
 }
 
 #endif /* PKG_TRACE_H */

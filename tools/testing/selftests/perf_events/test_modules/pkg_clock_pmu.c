@@ -56,6 +56,10 @@ static unsigned int slow_read_us;
 module_param(slow_read_us, uint, 0644);
 MODULE_PARM_DESC(slow_read_us, "Time that a hardware read takes longer, in us");
 
+static int fault_package = -1;
+module_param(fault_package, int, 0644);
+MODULE_PARM_DESC(fault_package, "Package where reads fail or are slow (-1: all)");
+
 /* One CPU's share of a counter */
 struct pkg_clock_cpu {
 	seqcount_t	seq;
@@ -183,14 +187,16 @@ static bool pkg_clock_fails(void)
 static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
+	int package = perf_pkg_package_id(smp_processor_id());
 	unsigned int us = READ_ONCE(slow_read_us);
-	int cpu, package;
+	int cpu, faulty = READ_ONCE(fault_package);
 
-	if (us)
-		udelay(min(us, 10000U));
-
-	if (pkg_clock_fails())
-		return -EIO;
+	if (faulty < 0 || faulty == package) {
+		if (us)
+			udelay(min(us, 10000U));
+		if (pkg_clock_fails())
+			return -EIO;
+	}
 
 	if (pc->event == PKG_CLOCK_EVENT_CLOCK) {
 		*value = ktime_get_mono_fast_ns();
@@ -204,7 +210,6 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 	}
 
 	/* A CPU that is offline has counted, too. */
-	package = perf_pkg_package_id(smp_processor_id());
 	for_each_possible_cpu(cpu) {
 		if (perf_pkg_package_id(cpu) == package)
 			*value += pkg_clock_read_cpu(pc, cpu);

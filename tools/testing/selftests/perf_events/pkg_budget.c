@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Many counters: how long the timer keeps a CPU for them at a time and in all,
+ * and how old they get by that.
+ *
+ * PKG_COUNTERS in the environment is the number of counters per package.
+ */
+#define _GNU_SOURCE
+
+#include <sys/resource.h>
+
+#include "../kselftest_harness.h"
+#include "pkg_fresh.h"
+
+#define NR_COUNTERS	100
+#define NR_SAMPLED	16
+#define NR_READS	200
+#define MIN_PASSES	20
+#define NR_SLICES	6
+#define MAX_BUDGET_US	10000
+#define PERCENT		10
+#define MAX_PERCENT	50
+/* Below it, the CPU share is what limits */
+#define INTERVAL_US	100
+/*
+ * What the emulator or somebody else takes away from the CPU shows in some slices,
+ * as if these took longer or came sooner.
+ */
+#define SOME(nr)	((nr) / 10 + 1)
+#define FEW(nr)		((nr) / 50 + 1)
+#define READ_NS		(5 * NSEC_PER_USEC)
+
+FIXTURE(pkg_budget)
+{
+	struct puppet p[PKG_MAX];
+	int nr;
+	/* Groups of a counter and its age */
+	int sampled[PKG_MAX][NR_SAMPLED];
+};
+
+/*
+ * Tasks that run on all packages are what a user has. CPUs where nothing runs take
+ * the timer's interrupt at once, in an emulator too: there the limits are reached.
+ */
+FIXTURE_VARIANT(pkg_budget)
+{
+	bool of_cpu;
+};
+
+FIXTURE_VARIANT_ADD(pkg_budget, tasks)
+{
+	.of_cpu = false,
+};
+
+FIXTURE_VARIANT_ADD(pkg_budget, cpus)
+{
+	.of_cpu = true,
+};
+
+/* The slices of a domain's timer, and the passes made of them */
+struct slices {
+	int		nr;
+	int		passes;
+	/* Slices that follow too soon, passes that miss or repeat counters */
+	int		too_soon;
+	int		incomplete;
+	/* Slices that left something, those among them that had time left, too */
+	int		partial;
+	int		lazy;
+	int		throttled;
+	__u64		duration[FRESH_TRACE_MAX];
+	__u64		counters[FRESH_TRACE_MAX];
+	/* Per pass: time of all slices, lateness of all slices */
+	__u64		work[FRESH_TRACE_MAX];
+	__u64		late[FRESH_TRACE_MAX];
+	double		share;
+};
+
+static struct slices slices;
+
+FIXTURE_SETUP(pkg_budget)
+{
+	struct rlimit many = { 65536, 65536 };
+	const char *why = fresh_init(2);
+	int i, last;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &many));
+	ASSERT_EQ(0, pkg_pin(topo.pkg[0].cpu[0]));
+	for (i = 0; i < topo.nr; i++) {
+		last = topo.pkg[i].cpu[topo.pkg[i].nr_cpus - 1];
+		ASSERT_EQ(0, puppet_new(&self->p[i]));
+		self->nr++;
+		ASSERT_EQ(0, puppet_call(&self->p[i], pkg_pin, last));
+	}
+	ASSERT_EQ(0, pkg_set_str(PKG_PMU, fresh_knobs[FRESH_MAX_AGE], "off"));
+}
+
+FIXTURE_TEARDOWN(pkg_budget)
+{
+	int i;
+
+	pkg_stop(1);
+	for (i = 0; i < self->nr; i++)
+		puppet_end(&self->p[i]);
+	fresh_exit();
+}
+
+static int nr_counters(void)
+{
+	const char *nr = getenv("PKG_COUNTERS");
+
+	return nr && atoi(nr) > NR_SAMPLED ? atoi(nr) : NR_COUNTERS;
+}
+
+/* Each package gets @nr counters, in use from now on */
+static void use_counters(struct __test_metadata *_metadata, FIXTURE_DATA(pkg_budget) * self,
+			 bool of_cpu, int nr)
+{
+	struct perf_event_attr attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
+	int i, p, fd, pid, cpu, step = nr / NR_SAMPLED;
+
+	attr.read_format = PERF_FORMAT_GROUP;
+	for (p = 0; p < self->nr; p++) {
+		pid = of_cpu ? -1 : self->p[p].pid;
+		cpu = of_cpu ? topo.pkg[p].cpu[topo.pkg[p].nr_cpus - 1] : -1;
+		for (i = 0; i < nr; i++) {
+			fd = PKG_OPEN(attr, pid, cpu, -1);
+			if (i % step || i / step >= NR_SAMPLED)
+				continue;
+			PKG_OPEN(pkg_attr(PKG_AGE, PKG_ALL), pid, cpu, fd);
+			self->sampled[p][i / step] = fd;
+		}
+	}
+	for (p = 0; p < self->nr && !of_cpu; p++)
+		ASSERT_EQ(0, puppet_start(&self->p[p], pkg_spin, 0));
+}
+
+static void set_limits(struct __test_metadata *_metadata, int budget, int percent, int interval)
+{
+	ASSERT_EQ(0, fresh_set(FRESH_BUDGET, budget));
+	ASSERT_EQ(0, fresh_set(FRESH_PERCENT, percent));
+	ASSERT_EQ(0, fresh_set(FRESH_INTERVAL, interval));
+}
+
+/* How many slices or passes of a domain's timer are in the trace */
+static int nr_recorded(int domain, bool passes)
+{
+	struct pkg_refresh *t;
+	int nr = 0;
+
+	for (t = fresh_first(domain); t; t = fresh_next(t))
+		nr += t->kind == PKG_TRACE_REFRESH && !(passes && t->left);
+	return nr;
+}
+
+/*
+ * Records longer and longer until each package has @nr slices or passes, without a look
+ * in between: that takes the CPU, and many slices in a trace take long to look at.
+ */
+static bool record(int nr, bool passes)
+{
+	__u64 us;
+	int p;
+
+	for (us = 2000; us * NSEC_PER_USEC < PKG_PATIENCE_NS; us *= 2) {
+		fresh_watch();
+		usleep(us);
+		fresh_nr = pkg_trace_stop(fresh_trace, FRESH_TRACE_MAX);
+		for (p = 0; p < topo.nr; p++)
+			if (nr_recorded(topo.pkg[p].id, passes) < nr)
+				break;
+		if (p == topo.nr)
+			return true;
+	}
+	return false;
+}
+
+/* From the first pass of which the beginning is in the trace */
+static void find_slices(int domain, int counters, int budget, int percent)
+{
+	long long due_gap, first = 0, last = 0, sum = 0, sum_before_last = 0;
+	struct slices *s = &slices;
+	struct pkg_refresh *t, *prev = NULL;
+	int in_pass = -1;
+
+	memset(s, 0, sizeof(*s));
+	for (t = fresh_first(domain); t; t = fresh_next(t)) {
+		s->throttled += t->kind == PKG_TRACE_THROTTLE;
+		if (t->kind != PKG_TRACE_REFRESH)
+			continue;
+		if (prev) {
+			due_gap = prev->duration * (100 - percent) / percent;
+			s->too_soon += t->time - t->duration - prev->time < due_gap * 9 / 10;
+		}
+		prev = t;
+
+		first = first ?: t->time - t->duration;
+		last = t->time - t->duration;
+		sum_before_last = sum;
+		sum += t->duration;
+		s->partial += t->left > 0;
+		s->lazy += t->left > 0 && t->duration < budget * 500LL;
+		s->counters[s->nr] = t->counters;
+		s->duration[s->nr++] = t->duration;
+
+		if (in_pass >= 0) {
+			in_pass += t->counters;
+			s->work[s->passes] += t->duration;
+			s->late[s->passes] += t->lateness;
+		}
+		if (t->left)
+			continue;
+		if (in_pass >= 0) {
+			s->incomplete += in_pass != counters;
+			s->passes++;
+		}
+		in_pass = 0;
+	}
+	/* The last pass is not over */
+	s->work[s->passes] = 0;
+	s->late[s->passes] = 0;
+	s->share = last > first ? (double)sum_before_last / (last - first) : 1;
+}
+
+/* The budget in us with which a pass of the last package takes some slices on this machine */
+static int choose_budget(struct __test_metadata *_metadata, int nr)
+{
+	int id = topo.pkg[topo.nr - 1].id, us;
+
+	set_limits(_metadata, MAX_BUDGET_US, MAX_PERCENT, MAX_BUDGET_US);
+	EXPECT_TRUE(record(MIN_PASSES, true));
+	find_slices(id, nr, MAX_BUDGET_US, MAX_PERCENT);
+	us = fresh_quantile(slices.work, slices.passes, 50) / 1000 / NR_SLICES;
+	if (us < 1)
+		us = 1;
+	TH_LOG("budget %d us", us);
+	return us;
+}
+
+TEST_F_TIMEOUT(pkg_budget, slices_and_share, 300)
+{
+	int nr = nr_counters(), budget, p, id;
+
+	use_counters(_metadata, self, variant->of_cpu, nr);
+	budget = choose_budget(_metadata, nr);
+	set_limits(_metadata, budget, PERCENT, INTERVAL_US);
+	EXPECT_TRUE(record(MIN_PASSES, true));
+
+	for (p = 0; p < topo.nr; p++) {
+		struct slices *s = &slices;
+
+		id = topo.pkg[p].id;
+		find_slices(id, nr, budget, PERCENT);
+		TH_LOG("package %d: %d slices, median %llu ns, %d passes, share %.3f", id, s->nr,
+		       fresh_quantile(s->duration, s->nr, 50), s->passes, s->share);
+		EXPECT_LE(MIN_PASSES - 1, s->passes);
+		/* And the time of one read, which counts where the budget is small */
+		EXPECT_LE(fresh_quantile(s->duration, s->nr, 50), budget * 1500 + READ_NS);
+		EXPECT_LT(0, s->partial);
+		EXPECT_EQ(0, s->lazy);
+		EXPECT_LT(0, s->throttled);
+		EXPECT_LE(s->incomplete, FEW(s->passes));
+		EXPECT_LE(s->too_soon, SOME(s->nr));
+		EXPECT_LE(s->share, PERCENT / 100. * 1.15);
+	}
+}
+
+/* age <= max(T, D) + D with D = W * 100 / p, and no counter gets older than others */
+TEST_F_TIMEOUT(pkg_budget, age, 300)
+{
+	static __u64 ages[NR_SAMPLED][NR_READS], all[NR_SAMPLED * NR_READS];
+	__u64 val[2], oldest[NR_SAMPLED], sorted[NR_SAMPLED], bound, work, share, late;
+	int nr = nr_counters(), far = topo.nr - 1, id = topo.pkg[far].id, i, r, budget, above = 0;
+
+	use_counters(_metadata, self, variant->of_cpu, nr);
+	budget = choose_budget(_metadata, nr);
+	set_limits(_metadata, budget, PERCENT, INTERVAL_US);
+	EXPECT_TRUE(record(3, true));
+	fresh_watch();
+	for (r = 0; r < NR_READS; r++) {
+		for (i = 0; i < NR_SAMPLED; i++) {
+			ASSERT_EQ(0, pkg_read(self->sampled[far][i], val, 2));
+			ages[i][r] = val[1];
+			all[r * NR_SAMPLED + i] = val[1];
+		}
+		/* Longer than an interval, shorter than many passes */
+		usleep(500);
+	}
+	fresh_nr = pkg_trace_stop(fresh_trace, FRESH_TRACE_MAX);
+	find_slices(id, nr, budget, PERCENT);
+	ASSERT_LT(0, slices.passes);
+
+	/* An age spans two passes, each with the lateness of its slices */
+	work = fresh_quantile(slices.work, slices.passes, 100);
+	late = 2 * fresh_quantile(slices.late, slices.passes, 100);
+	share = work * 100 / PERCENT;
+	bound = (share > INTERVAL_US * 1000 ? share : INTERVAL_US * 1000) + share + late;
+	for (i = 0; i < NR_SAMPLED * NR_READS; i++)
+		above += all[i] > bound + NSEC_PER_MSEC;
+	EXPECT_LE(above, FEW(NR_SAMPLED * NR_READS))
+		TH_LOG("%d of %d ages above %llu ns", above, NR_SAMPLED * NR_READS, bound);
+
+	/* The same of what is usual: the largest of everything does not say much */
+	work = fresh_quantile(slices.work, slices.passes, 50);
+	late = 2 * fresh_quantile(slices.late, slices.passes, 50);
+	bound = 2 * work * 100 / PERCENT + late + INTERVAL_US * 1000;
+	EXPECT_LE(fresh_quantile(all, NR_SAMPLED * NR_READS, 50), bound);
+	TH_LOG("ages: median %llu, 99%% below %llu ns; bound of the usual pass %llu ns",
+	       fresh_quantile(all, NR_SAMPLED * NR_READS, 50),
+	       fresh_quantile(all, NR_SAMPLED * NR_READS, 99), bound);
+
+	/* One read may have taken long, a counter that starves is old at most reads */
+	for (i = 0; i < NR_SAMPLED; i++) {
+		oldest[i] = fresh_quantile(ages[i], NR_READS, 90);
+		sorted[i] = oldest[i];
+	}
+	fresh_quantile(sorted, NR_SAMPLED, 50);
+	for (i = 0; i < NR_SAMPLED; i++) {
+		EXPECT_LE(oldest[i], 3 * sorted[NR_SAMPLED / 2]);
+		EXPECT_LT(0, oldest[i]);
+	}
+}
+
+/* Enough of both: each pass is one slice, and none waits. Only who lost the CPU is late. */
+TEST_F_TIMEOUT(pkg_budget, no_limit, 120)
+{
+	const long long budget = MAX_BUDGET_US * NSEC_PER_USEC, interval = NSEC_PER_MSEC;
+	struct pkg_refresh *t;
+	bool excuse = true;
+	int p;
+
+	set_limits(_metadata, MAX_BUDGET_US, MAX_PERCENT, interval / 1000);
+	use_counters(_metadata, self, variant->of_cpu, 50);
+	EXPECT_TRUE(record(200, true));
+	for (p = 0; p < topo.nr; p++) {
+		for (t = fresh_first(topo.pkg[p].id); t; t = fresh_next(t)) {
+			if (t->kind == PKG_TRACE_THROTTLE)
+				EXPECT_TRUE(excuse);
+			if (t->kind != PKG_TRACE_REFRESH)
+				continue;
+			if (t->duration < budget)
+				EXPECT_EQ(0, t->left);
+			excuse = t->duration > interval * MAX_PERCENT / 100 / 2;
+		}
+		find_slices(topo.pkg[p].id, 50, MAX_BUDGET_US, MAX_PERCENT);
+		EXPECT_LE(slices.incomplete, FEW(slices.passes));
+	}
+}
+
+/* What the last package's timer does under these limits */
+static void watch_limits(struct __test_metadata *_metadata, int nr, int budget, int percent,
+			 int interval)
+{
+	int id = topo.pkg[topo.nr - 1].id;
+
+	set_limits(_metadata, budget, percent, interval);
+	EXPECT_TRUE(record(100, false));
+	find_slices(id, nr, budget, percent);
+	TH_LOG("%d us, %d %%: %d slices, median %llu counters, share %.3f", budget, percent,
+	       slices.nr, fresh_quantile(slices.counters, slices.nr, 50), slices.share);
+}
+
+TEST_F_TIMEOUT(pkg_budget, change_while_running, 300)
+{
+	int nr = nr_counters(), round, budget;
+	double little;
+
+	use_counters(_metadata, self, variant->of_cpu, nr);
+	budget = choose_budget(_metadata, nr);
+	for (round = 0; round < 2; round++) {
+		watch_limits(_metadata, nr, MAX_BUDGET_US, MAX_PERCENT, MAX_BUDGET_US);
+		EXPECT_LE(slices.partial, SOME(slices.nr));
+		EXPECT_EQ(nr, fresh_quantile(slices.counters, slices.nr, 50));
+
+		watch_limits(_metadata, nr, 1, MAX_PERCENT, INTERVAL_US);
+		EXPECT_LT(0, slices.partial);
+		EXPECT_GE(nr / 10, fresh_quantile(slices.counters, slices.nr, 50));
+		EXPECT_LE(1, fresh_quantile(slices.counters, slices.nr, 50));
+
+		watch_limits(_metadata, nr, budget, 1, INTERVAL_US);
+		EXPECT_LE(slices.share, 0.01 * 1.15);
+		EXPECT_LE(slices.too_soon, SOME(slices.nr));
+		little = slices.share;
+
+		watch_limits(_metadata, nr, budget, MAX_PERCENT, INTERVAL_US);
+		EXPECT_LE(slices.share, MAX_PERCENT / 100. * 1.15);
+		EXPECT_LE(slices.too_soon, SOME(slices.nr));
+		if (variant->of_cpu)
+			EXPECT_LT(2 * little, slices.share);
+	}
+}
+
+TEST_HARNESS_MAIN
