@@ -96,8 +96,8 @@ static inline long stress_exec(long us)
 /* Rules */
 
 /* Returns whether it is so */
-static inline __printf(3, 4)
-bool stress_expect(bool ok, int rule, const char *fmt, ...)
+__printf(3, 4)
+static inline bool stress_expect(bool ok, int rule, const char *fmt, ...)
 {
 	char text[512];
 	va_list args;

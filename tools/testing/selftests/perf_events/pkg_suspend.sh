@@ -30,7 +30,8 @@ more() {
 
 	before=$(stat -c %s "$1" 2> /dev/null)
 	for ((i = 0; i < 600; i++)); do
-		[ "$(stat -c %s "$1" 2> /dev/null || echo 0)" -lt $((${before:-0} + 500)) ] || return 0
+		[ "$(stat -c %s "$1" 2> /dev/null || echo 0)" -lt $((${before:-0} + 500)) ] ||
+			return 0
 		sleep 0.1
 	done
 	echo "nothing more is counted in $1"
@@ -49,9 +50,11 @@ sum() {
 
 # A new event on each CPU needs the timer of each package
 timers_run() {
-	perf stat -x\; -o "$TMP/refresh" -a --per-socket -e $RUNTIME -e $REFRESH -- sleep 0.2 || return
+	perf stat -x\; -o "$TMP/refresh" -a --per-socket -e $RUNTIME -e $REFRESH -- sleep 0.2 ||
+		return
 	cat "$TMP/refresh"
-	[ "$(awk -F\; -v event=$REFRESH '$5 == event && $3 > 0' "$TMP/refresh" | wc -l)" -eq "$(packages | wc -l)" ]
+	[ "$(awk -F\; -v event=$REFRESH '$5 == event && $3 > 0' "$TMP/refresh" | wc -l)" -eq \
+		"$(packages | wc -l)" ]
 }
 
 # goes_on LEVEL: what is counted on both sides of a suspend
@@ -61,7 +64,8 @@ goes_on() {
 	"$DIR/pkg_load" &
 	LOAD_PID=$!
 	perf stat -x\; -I 100 -o "$TMP/task" -e task-clock -e $RUNTIME -p $LOAD_PID &
-	perf stat -x\; -I 100 -o "$TMP/all" -a -e $RUNTIME -e $CLOCK -- tail --pid=$LOAD_PID -f /dev/null &
+	perf stat -x\; -I 100 -o "$TMP/all" -a -e $RUNTIME -e $CLOCK -- \
+		tail --pid=$LOAD_PID -f /dev/null &
 	more "$TMP/task" && more "$TMP/all" || return
 
 	if ! echo "$1" > "$PM_TEST" || ! echo "$STATE" > /sys/power/state; then
@@ -87,7 +91,8 @@ survives() {
 level() {
 	local what="counts go on after a suspend as far as: $1"
 
-	if grep -qw "$1" "$PM_TEST" && [[ "$STATE" = mem || "$S2IDLE" = *"$1"* ]] && survives "$1"; then
+	if grep -qw "$1" "$PM_TEST" && [[ "$STATE" = mem || "$S2IDLE" = *"$1"* ]] &&
+	   survives "$1"; then
 		rm -f "$TMP/task" "$TMP/all"
 		run "$what" goes_on "$1"
 	else
@@ -97,7 +102,8 @@ level() {
 
 setup perf
 [ -e "$PM_TEST" ] || skip_all "needs CONFIG_PM_DEBUG and CONFIG_SUSPEND"
-STATE=$(grep -ow mem /sys/power/state || grep -ow freeze /sys/power/state) || skip_all "nothing to suspend to"
+STATE=$(grep -ow mem /sys/power/state || grep -ow freeze /sys/power/state) ||
+	skip_all "nothing to suspend to"
 OLD_DELAY=$(cat "$DELAY")
 trap restore EXIT
 echo 1 > "$DELAY"
