@@ -12,7 +12,6 @@
 
 #include "../kselftest_harness.h"
 #include "pkg_fault.h"
-#include "pkg_puppet.h"
 
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 
@@ -236,7 +235,7 @@ static bool undo_knob(const void *arg, long ret)
 	const struct knob *k = arg;
 	char now[32];
 
-	if (get_str(k->dir, k->name, now, sizeof(now)))
+	if (!fresh_get_line(k->dir, k->name, now, sizeof(now)))
 		return false;
 	if (ret)
 		return !strcmp(now, k->old);
@@ -256,7 +255,7 @@ TEST_F_TIMEOUT(pkg_fault, knobs, 300)
 	for (k = knobs; k < knobs + ARRAY_SIZE(knobs); k++) {
 		struct op op = { k->name, run_knob, undo_knob };
 
-		if (get_str(k->dir, k->name, k->old, sizeof(k->old)))
+		if (!fresh_get_line(k->dir, k->name, k->old, sizeof(k->old)))
 			ksft_print_msg("%s: this kernel has none\n", k->name);
 		else
 			EXPECT_LT(0, inject(&op, k));

@@ -5,7 +5,7 @@
 #ifndef PKG_FAULT_H
 #define PKG_FAULT_H
 
-#include "pkg_clock.h"
+#include "pkg_fresh.h"
 
 #define DEBUGFS		"/sys/kernel/debug/"
 
@@ -27,21 +27,6 @@ static struct fault_knob {
 	{ "fail_page_alloc/ignore-gfp-highmem", "N" },
 };
 
-static inline int get_str(const char *dir, const char *name, char *buf, int size)
-{
-	char path[PATH_MAX];
-	int fd, len;
-
-	snprintf(path, sizeof(path), "%s%s", dir, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	len = read(fd, buf, size - 1);
-	close(fd);
-	buf[len > 0 ? len : 0] = 0;
-	return len > 0 ? 0 : -EIO;
-}
-
 static inline void faults_off(void)
 {
 	struct fault_knob *k;
@@ -58,7 +43,7 @@ static inline const char *faults_on(void)
 	if (access("/proc/thread-self/fail-nth", W_OK))
 		return "no CONFIG_FAULT_INJECTION";
 	for (k = fault_knobs; k < fault_knobs + ARRAY_SIZE(fault_knobs); k++) {
-		if (get_str(DEBUGFS, k->name, k->old, sizeof(k->old)) ||
+		if (!fresh_get_line(DEBUGFS, k->name, k->old, sizeof(k->old)) ||
 		    pkg_set_str(DEBUGFS, k->name, k->val)) {
 			faults_off();
 			return "no failslab or fail_page_alloc in debugfs";

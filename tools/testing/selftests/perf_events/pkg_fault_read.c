@@ -6,11 +6,9 @@
 #define _GNU_SOURCE
 
 #include "../kselftest_harness.h"
-#include "pkg_puppet.h"
-#include "pkg_trace.h"
+#include "pkg_fresh.h"
 
 #define NR_EVENTS	2
-#define MAX_SLICES	20000
 
 #define READ_US		1000
 #define BUDGET_US	50
@@ -97,21 +95,6 @@ FIXTURE_TEARDOWN(pkg_fault_read)
 	puppet_end(&self->side[1].p);
 }
 
-static bool wait_for_change(int fd)
-{
-	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
-	__u64 first[2], val[2];
-
-	if (pkg_read(fd, first, 2))
-		return false;
-	do {
-		usleep(100);
-		if (pkg_read(fd, val, 2) || pkg_now(CLOCK_MONOTONIC) > end)
-			return false;
-	} while (val[0] == first[0]);
-	return true;
-}
-
 /* Whether the counts of a task that sleeps become, or are, what the core counted */
 static bool made_up_for(struct side *s, unsigned int switches)
 {
@@ -155,7 +138,7 @@ TEST_F_TIMEOUT(pkg_fault_read, one_package_fails, 120)
 	ASSERT_EQ(0, set_knob("fault_package", bad->id));
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, puppet_start(&self->side[i].p, pkg_spin, 0));
-		EXPECT_TRUE(wait_for_change(self->side[i].group));
+		EXPECT_TRUE(fresh_wait_for_leader(self->side[i].group, 2));
 	}
 
 	ASSERT_EQ(0, set_knob("fail_read", 1));
@@ -165,7 +148,7 @@ TEST_F_TIMEOUT(pkg_fault_read, one_package_fails, 120)
 	age = val[1];
 	for (i = 0; i < 20; i++) {
 		usleep(2000);
-		EXPECT_TRUE(wait_for_change(good->group));
+		EXPECT_TRUE(fresh_wait_for_leader(good->group, 2));
 		ASSERT_EQ(0, pkg_read(good->group, val, 2));
 		fresh = val[1] < fresh ? val[1] : fresh;
 		ASSERT_EQ(0, pkg_read(bad->group, val, 2));
@@ -218,56 +201,28 @@ TEST_F_TIMEOUT(pkg_fault_read, some_fail_in_one_package, 120)
 	EXPECT_TRUE(made_up_for(&self->side[1], 250));
 }
 
-static struct slice {
-	double	start;
-	double	us;
-	int	domain;
-} slices[MAX_SLICES];
-
-/* In the order of time */
-static int stop_trace(void)
-{
-	char line[512], *at, *sep;
-	int nr = 0;
-	FILE *f;
-
-	pkg_set(PKG_TRACEFS, "tracing_on", 0);
-	f = fopen(PKG_TRACEFS "trace", "r");
-	while (f && nr < MAX_SLICES && fgets(line, sizeof(line), f)) {
-		at = strstr(line, ": perf_pkg_refresh:");
-		if (line[0] == '#' || !at || !strstr(at, "pmu=pkg_clock "))
-			continue;
-		for (sep = at; sep > line && sep[-1] != ' '; sep--)
-			;
-		slices[nr].us = pkg_trace_field(at, " duration_ns=") / 1000.0;
-		slices[nr].start = atof(sep) * 1e6 - slices[nr].us;
-		slices[nr].domain = pkg_trace_field(at, " domain=");
-		nr++;
-	}
-	if (f)
-		fclose(f);
-	return nr;
-}
-
 /* Slices of a domain, those that took more than @us, and those too soon after the one before */
-static void look_at(int domain, int nr, int us, int percent,
-		    int *total, int *too_long, int *too_soon)
+static void look_at(int domain, int us, int percent, int *total, int *too_long, int *too_soon)
 {
-	struct slice *s, *last = NULL;
+	struct pkg_refresh *t, *last = NULL;
+	long long gap;
 
 	*total = *too_long = *too_soon = 0;
-	for (s = slices; s < slices + nr; s++) {
-		if (s->domain != domain)
+	for (t = fresh_first(domain); t; t = fresh_next(t)) {
+		if (t->kind != PKG_TRACE_REFRESH)
 			continue;
 		(*total)++;
-		*too_long += s->us > us;
-		*too_soon += last && s->start - last->start < last->us * 100 / percent * 0.9;
-		last = s;
+		*too_long += t->duration > us * 1000LL;
+		if (last) {
+			gap = (t->time - t->duration) - (last->time - last->duration);
+			*too_soon += gap < last->duration * 100 / percent * 0.9;
+		}
+		last = t;
 	}
 }
 
-/* Returns how many refreshes the trace has of a time in which a task got everywhere */
-static int trace_some(struct __test_metadata *_metadata)
+/* Records some time in which a task got everywhere */
+static void trace_some(struct __test_metadata *_metadata)
 {
 	__u64 begin = pkg_now(CLOCK_MONOTONIC);
 	struct puppet p;
@@ -280,13 +235,13 @@ static int trace_some(struct __test_metadata *_metadata)
 	} while (pkg_now(CLOCK_MONOTONIC) < begin + 300 * NSEC_PER_MSEC);
 	puppet_end(&p);
 	EXPECT_GT(begin + PKG_PATIENCE_NS, pkg_now(CLOCK_MONOTONIC));
-	return stop_trace();
+	fresh_nr = pkg_trace_stop(fresh_trace, FRESH_TRACE_MAX);
 }
 
 /* Slow reads make the counts old, not the machine slow */
 TEST_F_TIMEOUT(pkg_fault_read, slow, 300)
 {
-	int nr, side, total, too_long, too_soon;
+	int side, total, too_long, too_soon;
 	const char *why;
 
 	if (access(PKG_PMU "refresh_budget_us", F_OK))
@@ -302,9 +257,9 @@ TEST_F_TIMEOUT(pkg_fault_read, slow, 300)
 		ASSERT_EQ(0, puppet_start(&self->side[side].p, pkg_spin, 0));
 
 	ASSERT_EQ(0, set_knob("slow_read_us", READ_US));
-	nr = trace_some(_metadata);
+	trace_some(_metadata);
 	for (side = 0; side < 2; side++) {
-		look_at(self->side[side].id, nr, BUDGET_US + READ_US + SLACK_US, PERCENT,
+		look_at(self->side[side].id, BUDGET_US + READ_US + SLACK_US, PERCENT,
 			&total, &too_long, &too_soon);
 		TH_LOG("domain %d: %d slices, %d too long, %d too soon", self->side[side].id,
 		       total, too_long, too_soon);
@@ -315,8 +270,8 @@ TEST_F_TIMEOUT(pkg_fault_read, slow, 300)
 
 	/* The hardware of the other package is as fast as ever */
 	ASSERT_EQ(0, set_knob("fault_package", self->side[1].id));
-	nr = trace_some(_metadata);
-	look_at(self->side[0].id, nr, READ_US, PERCENT, &total, &too_long, &too_soon);
+	trace_some(_metadata);
+	look_at(self->side[0].id, READ_US, PERCENT, &total, &too_long, &too_soon);
 	TH_LOG("domain %d: %d slices, %d slow", self->side[0].id, total, too_long);
 	EXPECT_LE(20, total);
 	EXPECT_LE(too_long * 10, total);

@@ -6,8 +6,7 @@
 #define _GNU_SOURCE
 
 #include "../kselftest_harness.h"
-#include "pkg_puppet.h"
-#include "pkg_trace.h"
+#include "pkg_fresh.h"
 
 #define ROUNDS		3
 #define NR_SPINNERS	2
@@ -22,24 +21,6 @@ FIXTURE(pkg_hotplug)
 	int nr;
 };
 
-static int set_online(int cpu, int online)
-{
-	char dir[64];
-
-	snprintf(dir, sizeof(dir), "/sys/devices/system/cpu/cpu%d/", cpu);
-	if (pkg_get(dir, "online") == online)
-		return 0;
-	return pkg_set(dir, "online", online);
-}
-
-static bool can_go(int cpu)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	return !access(path, W_OK);
-}
-
 /* The package that can go as a whole, or -1 */
 static int package_that_can_go(void)
 {
@@ -47,7 +28,7 @@ static int package_that_can_go(void)
 
 	for (p = topo.nr - 1; p >= 0; p--) {
 		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
-			if (!can_go(topo.pkg[p].cpu[c]))
+			if (!fresh_can_go(topo.pkg[p].cpu[c]))
 				break;
 		if (c == topo.pkg[p].nr_cpus)
 			return p;
@@ -96,8 +77,8 @@ FIXTURE_TEARDOWN(pkg_hotplug)
 
 	pkg_stop(1);
 	for (i = 0; i < PKG_MAX_CPUS; i++)
-		if (can_go(i))
-			set_online(i, 1);
+		if (fresh_can_go(i))
+			fresh_set_online(i, 1);
 	for (i = 0; i < NR_SPINNERS; i++)
 		puppet_end(&self->p[i]);
 	pkg_trace_close();
@@ -165,7 +146,7 @@ TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
 		cpu = refreshing_cpu(id);
 		ASSERT_LE(0, cpu);
 		pkg_trace_start();
-		ASSERT_EQ(0, set_online(cpu, 0));
+		ASSERT_EQ(0, fresh_set_online(cpu, 0));
 		nr = pkg_trace_stop(refresh, MAX_REFRESHES);
 		for (i = 0, moves = 0; i < nr; i++) {
 			if (refresh[i].domain != id || refresh[i].from < 0)
@@ -178,7 +159,7 @@ TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
 		next = refreshing_cpu(id);
 		EXPECT_NE(cpu, next);
 		EXPECT_LE(0, next);
-		ASSERT_EQ(0, set_online(cpu, 1));
+		ASSERT_EQ(0, fresh_set_online(cpu, 1));
 	}
 }
 
@@ -190,13 +171,13 @@ TEST_F_TIMEOUT(pkg_hotplug, cpu_by_cpu, 300)
 		ASSERT_EQ(0, puppet_start(&self->p[i], pkg_spin, 0));
 	for (round = 0; round < ROUNDS; round++) {
 		for (cpu = 0; cpu < PKG_MAX_CPUS; cpu++) {
-			if (!can_go(cpu))
+			if (!fresh_can_go(cpu))
 				continue;
-			ASSERT_EQ(0, set_online(cpu, 0));
+			ASSERT_EQ(0, fresh_set_online(cpu, 0));
 			EXPECT_NO_STEP_BACK();
 			usleep(20000);
 			EXPECT_NO_STEP_BACK();
-			ASSERT_EQ(0, set_online(cpu, 1));
+			ASSERT_EQ(0, fresh_set_online(cpu, 1));
 			EXPECT_NO_STEP_BACK();
 		}
 	}
@@ -210,7 +191,7 @@ static void set_package(struct __test_metadata *_metadata, int p, int online)
 	int c;
 
 	for (c = 0; c < topo.pkg[p].nr_cpus; c++)
-		ASSERT_EQ(0, set_online(topo.pkg[p].cpu[c], online));
+		ASSERT_EQ(0, fresh_set_online(topo.pkg[p].cpu[c], online));
 }
 
 TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
