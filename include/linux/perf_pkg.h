@@ -19,11 +19,17 @@ struct perf_pkg_slot;
 /* config: the event of the PMU */
 #define PERF_PKG_CONFIG_EVENT	GENMASK_ULL(7, 0)
 /*
- * config1: the domains to count, one bit for each id up to 63; 0: all domains.
- * perf ORs the terms of an event into config1, so no number could mean both
- * "domain 0" and something else than no term.
+ * config1: the domains to count, one bit for each id up to 63, or PERF_PKG_SELECT_ALL.
+ * 0: all domains of a task event, that of its CPU of a CPU event. perf ORs the terms
+ * of an event into config1, so no number could mean both "domain 0" and something
+ * else than no term.
  */
 #define PERF_PKG_MAX_SELECT	64
+#define PERF_PKG_SELECT_ALL	U64_MAX
+
+/* Refresh intervals, in us */
+#define PERF_PKG_INTERVAL_MIN_US	100U
+#define PERF_PKG_INTERVAL_MAX_US	1000000000U
 
 /* The event "age" of every PMU: ns since the oldest read behind a count */
 #define PERF_PKG_EVENT_AGE	0xff
@@ -86,9 +92,11 @@ struct perf_pkg_counter {
 
 /**
  * struct perf_pkg_pmu - a PMU whose counters exist once per domain
- * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups
- *		(its format and events), @task_ctx_nr and PERF_PMU_CAP_* flags;
- *		the engine sets all methods, but leaves a ->count() as it is.
+ * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups and
+ *		@attr_update (its format and events), @task_ctx_nr and PERF_PMU_CAP_*
+ *		flags; the engine sets all methods, but leaves a ->count() as it is.
+ *		A @scope, which must be what @domain_id tells, lets tools open one
+ *		event per domain: then each event reports the whole domain.
  * @domain_id:	Returns the id of the domain that @cpu is in, or -errno if it
  *		has none. Two CPUs with the same id share one copy
  *		of each counter. Must work for a CPU that is coming online.
@@ -104,13 +112,18 @@ struct perf_pkg_counter {
  *		unless the counter is a gauge or free-running. Returns 0 or
  *		-errno: then @value is ignored, the last good one stays and gets
  *		older. This counts as an error, but for -EAGAIN: the hardware
- *		has no value now and will have one later.
+ *		has no value now and will have one later. With a maximum age,
+ *		gauges and free-running counters are also read where their event
+ *		is sampled, or looked at by BPF on its own CPU, but not in an NMI:
+ *		that may interrupt the read of a counter that is neither.
  * @start:	Optional. @event is scheduled in on this CPU: count for it.
  *		Interrupts off, the event's context locked.
  * @stop:	Optional. @event is scheduled out on this CPU.
  *		Interrupts off, the event's context locked.
  * @counter_size: sizeof() the driver's counter, 0: struct perf_pkg_counter
  * @interval_us: Refresh interval to begin with, in us. 0: no timer.
+ * @max_interval_us: Longest interval at which no counter wraps unseen, in us: then
+ *		there must be a timer. 0: any will do, and none.
  * @max_age_us:	Age from which on read(2) refreshes a value by interrupting its
  *		domain, to begin with, in us. 0: never.
  * @pp:		The engine's side of it
@@ -130,6 +143,7 @@ struct perf_pkg_pmu {
 				struct perf_event *event);
 	size_t		counter_size;
 	unsigned int	interval_us;
+	unsigned int	max_interval_us;
 	unsigned int	max_age_us;
 
 	struct perf_pkg	*pp;

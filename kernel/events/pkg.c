@@ -54,7 +54,10 @@
  *     that is its window. perf opens such an event on each CPU of a domain and
  *     adds up what they say, so only one CPU may report: of the events that one
  *     process opened alike, those of the CPU that came first. When these go,
- *     those of another CPU open their windows in the same instant.
+ *     those of another CPU open their windows in the same instant. A PMU with a
+ *     scope tells perf which CPUs to use, so there every event reports.
+ *
+ *     An event for several domains has a window in each, see pkg_window.c.
  *
  * Inherited events share what their parent has. They start and stop the same
  * counter, and report 0 themselves, so the core finds nothing to fold into
@@ -632,6 +635,7 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 			perf_pkg_blind(dom, slot);
 	}
 	perf_pkg_refresh_all(dom);
+	perf_pkg_adjust_parts(dom);
 
 	guard(raw_spinlock_irqsave)(&dom->lock);
 
@@ -675,6 +679,11 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 			perf_pkg_retire(&dom->others);
 		}
 	}
+
+	/* The core would move the events of the CPU in its cpumask alone. */
+	to = cpumask_first(&dom->cpus);
+	if (pp->ppmu->pmu.scope != PERF_PMU_SCOPE_NONE && to < nr_cpu_ids)
+		perf_pmu_migrate_context(&pp->ppmu->pmu, cpu, to);
 
 	if (!moves)
 		return 0;
@@ -740,9 +749,13 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 	if (!pp)
 		return ERR_PTR(-ENOMEM);
 
+	pp->groups = perf_pkg_create_groups(ppmu->pmu.attr_update);
+	if (!pp->groups)
+		goto free;
+
 	pp->cpu_domain = alloc_percpu(struct perf_pkg_domain *);
 	if (!pp->cpu_domain)
-		goto free;
+		goto free_groups;
 
 	pp->ppmu = ppmu;
 	pp->name = name;
@@ -764,6 +777,8 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 
 free_percpu:
 	free_percpu(pp->cpu_domain);
+free_groups:
+	kfree(pp->groups);
 free:
 	kvfree(pp);
 	return ERR_PTR(ret);
@@ -782,6 +797,7 @@ void perf_pkg_destroy(struct perf_pkg *pp)
 	}
 
 	free_percpu(pp->cpu_domain);
+	kfree(pp->groups);
 	kvfree(pp);
 }
 

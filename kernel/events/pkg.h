@@ -15,8 +15,8 @@
 #include <linux/spinlock.h>
 #include <linux/time64.h>
 
-#define PERF_PKG_INTERVAL_MIN_US	100U
-#define PERF_PKG_INTERVAL_MAX_US	10000000U
+/* Of what read(2) takes for fresh */
+#define PERF_PKG_MAX_AGE_US		10000000U
 
 /* Of a slice of the timer, and of a CPU's time */
 #define PERF_PKG_BUDGET_US		50U
@@ -114,6 +114,16 @@ static inline bool perf_pkg_is_exact(const struct perf_pkg_slot *slot)
 	       !atomic_read_acquire(&slot->active) && !perf_pkg_is_stale(slot);
 }
 
+/* When the value was read, 0 if it is exact or there is none */
+static inline u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot)
+{
+	if (perf_pkg_is_exact(slot))
+		return 0;
+
+	/* Pairs with the release in perf_pkg_stamp(). */
+	return atomic64_read_acquire(&slot->stamp);
+}
+
 /**
  * struct perf_pkg_domain - one domain of a PMU and its refresher
  * @pp:		The PMU. Constant.
@@ -144,7 +154,8 @@ static inline bool perf_pkg_is_exact(const struct perf_pkg_slot *slot)
  * @start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under
  *		@lock.
  * @due:	When it was due. Under @lock.
- * @events:	CPU events of free-running counters and gauges. Under @lock.
+ * @events:	struct perf_pkg_part of the CPU events of free-running counters and
+ *		gauges. Under @lock.
  * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock
  *		is free
  */
@@ -185,6 +196,8 @@ struct perf_pkg_domain {
  * @max_age_us:	read(2) refreshes what is older, in us. 0: never.
  * @errors:	Failed hardware reads
  * @next_id:	For perf_pkg_counter::id. Under @mutex.
+ * @groups:	pmu::attr_update: that of the driver, and the engine's. Constant.
+ * @driver_groups: That of the driver. Constant.
  * @hp_node:	For the CPU hotplug callbacks
  * @cpu_domain:	The domain each CPU is in, NULL if it has none. Written at
  *		hotplug before any event can be active on the CPU; constant then.
@@ -204,6 +217,8 @@ struct perf_pkg {
 	unsigned int			max_age_us;
 	atomic64_t			errors;
 	unsigned int			next_id;
+	const struct attribute_group	**groups;
+	const struct attribute_group	**driver_groups;
 	struct hlist_node		hp_node;
 	struct perf_pkg_domain		* __percpu *cpu_domain;
 	unsigned int			max_domains;
@@ -225,6 +240,30 @@ struct perf_pkg_window {
 };
 
 /**
+ * struct perf_pkg_part - the part of a CPU event that one domain has
+ * @pe:		The event. Constant.
+ * @domain:	The domain; NULL if the event does not select it. Constant.
+ * @wanted:	The event is scheduled in. Written where that happens, with
+ *		interrupts off.
+ * @active:	What became of @wanted. Under perf_pkg_domain::lock.
+ * @node:	Entry in perf_pkg_domain::events
+ * @seq:	Lets an NMI read one of the two @window while the other is written
+ * @window:	Under perf_pkg_domain::lock
+ * @work:	Opens and closes the window from a CPU of the domain, for an event
+ *		that is scheduled elsewhere
+ */
+struct perf_pkg_part {
+	struct perf_pkg_event	*pe;
+	struct perf_pkg_domain	*domain;
+	bool			wanted;
+	bool			active;
+	struct list_head	node;
+	seqcount_latch_t	seq;
+	struct perf_pkg_window	window[2];
+	struct irq_work		work;
+};
+
+/**
  * struct perf_pkg_event - what the engine knows of an event and its children
  * @counter:	What the event monitors. Constant.
  * @first:	Index of the first slot to sum. Constant.
@@ -232,16 +271,16 @@ struct perf_pkg_window {
  * @mask:	If not 0: sum only the slots with these indices. Constant.
  * @age:	The event reports the age of the counter, not its value. Constant.
  * @ref:	The event and its children
- * @domain:	Set for the CPU event of a gauge or a free-running counter: in a
- *		set of events alike only those of one CPU report. Constant.
- * @owner:	Who opened the event: one set is of one owner. Constant.
+ * @wide:	The event counts in domains other than that of its CPU, too: it
+ *		keeps its counter in use there as long as it is open. Constant.
+ * @owner:	Who opened the event: in a set of CPU events alike, of one owner,
+ *		only those of one CPU report. NULL: each does. Constant.
  * @cpu:	The CPU of the event. Constant.
  * @config:	perf_event_attr::config to config3, the same within a set. Constant.
- * @active:	The event is scheduled in. Under perf_pkg_domain::lock.
- * @node:	Entry in perf_pkg_domain::events
- * @seq:	Lets an NMI read one of the two @window while the other is written
- * @window:	Under perf_pkg_domain::lock
  * @rcu:	Readers of a count may be in an NMI
+ * @nr_parts:	Length of @part; 0 unless the event is the CPU event of a gauge or
+ *		a free-running counter. Constant.
+ * @part:	Its only one; or if it is @wide, one for each domain
  */
 struct perf_pkg_event {
 	struct perf_pkg_counter	*counter;
@@ -251,17 +290,20 @@ struct perf_pkg_event {
 	bool			age;
 	refcount_t		ref;
 
-	struct perf_pkg_domain	*domain;
+	bool			wide;
 	struct pid		*owner;
 	int			cpu;
 	u64			config[4];
-	bool			active;
-	struct list_head	node;
-	seqcount_latch_t	seq;
-	struct perf_pkg_window	window[2];
 
 	struct rcu_head		rcu;
+	unsigned int		nr_parts;
+	struct perf_pkg_part	part[] __counted_by(nr_parts);
 };
+
+static inline bool perf_pkg_is_gauge(const struct perf_pkg_event *pe)
+{
+	return pe->age || pe->counter->desc.flags & PERF_PKG_GAUGE;
+}
 
 /* pkg.c: slots, counters, domains */
 
@@ -291,13 +333,31 @@ void perf_pkg_wake(struct perf_pkg_domain *dom);
 void perf_pkg_hold(struct perf_pkg_domain *dom);
 void perf_pkg_release(struct perf_pkg_domain *dom);
 void perf_pkg_refresh_all(struct perf_pkg_domain *dom);
+void perf_pkg_refresh_older(struct perf_pkg_domain *dom, u64 oldest);
 bool perf_pkg_may_interrupt(unsigned int cpu);
 unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom);
 
+/* pkg_pmu.c: events */
+
+u64 perf_pkg_age(const struct perf_pkg_event *pe);
+
+/* pkg_window.c: what CPU events report of whole domains */
+
+void perf_pkg_join_set(struct perf_pkg_event *pe, struct perf_pkg_part *part,
+		       struct perf_pkg_domain *dom);
+void perf_pkg_leave_set(struct perf_pkg_part *part);
+void perf_pkg_widen(struct perf_pkg_event *pe);
+void perf_pkg_narrow(struct perf_pkg_event *pe);
+void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted);
+void perf_pkg_adjust_parts(struct perf_pkg_domain *dom);
+u64 perf_pkg_parts_value(const struct perf_pkg_event *pe);
+bool perf_pkg_is_closed(const struct perf_pkg_event *pe);
+
 /* pkg_sysfs.c */
 
-extern const struct attribute_group *perf_pkg_groups[];
+const struct attribute_group **
+perf_pkg_create_groups(const struct attribute_group **driver);
 
-bool perf_pkg_interval_valid(unsigned int us);
+bool perf_pkg_interval_valid(const struct perf_pkg_pmu *ppmu, unsigned int us);
 
 #endif /* _KERNEL_EVENTS_PKG_H */

@@ -8,10 +8,13 @@
 #include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/minmax.h>
+#include <linux/overflow.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -63,18 +66,8 @@ static bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
 	return idx >= pe->first && idx - pe->first < perf_pkg_nr_slots(pe);
 }
 
-/* When the value was read, 0 if it is exact or there is none */
-static u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot)
-{
-	if (perf_pkg_is_exact(slot))
-		return 0;
-
-	/* Pairs with the release in perf_pkg_stamp(). */
-	return atomic64_read_acquire(&slot->stamp);
-}
-
 /* ns since the oldest read, 0 if there is none that may be too old */
-static u64 perf_pkg_age(const struct perf_pkg_event *pe)
+u64 perf_pkg_age(const struct perf_pkg_event *pe)
 {
 	const struct perf_pkg_slot *slot = &pe->counter->slot[pe->first];
 	unsigned int i, nr = perf_pkg_nr_slots(pe);
@@ -93,172 +86,13 @@ static u64 perf_pkg_age(const struct perf_pkg_event *pe)
 	return now > oldest ? now - oldest : 0;
 }
 
-/* The window of a CPU event on what counts for the whole domain */
-
-static bool perf_pkg_is_gauge(const struct perf_pkg_event *pe)
-{
-	return pe->age || pe->counter->desc.flags & PERF_PKG_GAUGE;
-}
-
-static void perf_pkg_write_window(struct perf_pkg_event *pe, struct perf_pkg_window window)
-{
-	lockdep_assert_held(&pe->domain->lock);
-
-	write_seqcount_latch_begin(&pe->seq);
-	pe->window[0] = window;
-	write_seqcount_latch(&pe->seq);
-	pe->window[1] = window;
-	write_seqcount_latch_end(&pe->seq);
-}
-
-static void perf_pkg_set_window(struct perf_pkg_event *pe, bool open)
-{
-	u64 value = pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
-	struct perf_pkg_window window = pe->window[0];
-
-	if (perf_pkg_is_gauge(pe))
-		window.sum = value;
-	else if (window.open)
-		window.sum += value - window.base;
-	window.base = value;
-	window.open = open;
-	perf_pkg_write_window(pe, window);
-}
-
-/* Somebody else reports the level now. */
-static void perf_pkg_clear_gauge(struct perf_pkg_event *pe)
-{
-	if (perf_pkg_is_gauge(pe))
-		perf_pkg_write_window(pe, (struct perf_pkg_window){ });
-}
-
-/* Opened alike by one process, perhaps on several CPUs */
-static bool perf_pkg_same_set(const struct perf_pkg_event *a,
-			      const struct perf_pkg_event *b)
-{
-	return a->owner == b->owner && !memcmp(a->config, b->config, sizeof(a->config));
-}
-
-/* Whether a set has an open window on this CPU, or on another one */
-static bool perf_pkg_set_is_open(const struct perf_pkg_event *pe, bool here)
-{
-	struct perf_pkg_event *other;
-
-	list_for_each_entry(other, &pe->domain->events, node) {
-		bool same_cpu = other->cpu == pe->cpu;
-
-		if (same_cpu == here && other->window[0].open &&
-		    perf_pkg_same_set(pe, other))
-			return true;
-	}
-
-	return false;
-}
-
-/*
- * A CPU reports for the set. Levels that others were left with are history. @slot was
- * just read: what is counted between two reads would be nobody's.
- */
-static void perf_pkg_open_set(struct perf_pkg_event *pe, const struct perf_pkg_slot *slot)
-{
-	struct perf_pkg_domain *dom = pe->domain;
-	struct perf_pkg_event *other;
-
-	list_for_each_entry(other, &dom->events, node) {
-		if (!perf_pkg_same_set(pe, other) || other->window[0].open)
-			continue;
-		if (other->cpu != pe->cpu) {
-			perf_pkg_clear_gauge(other);
-		} else if (other->active) {
-			if (&other->counter->slot[dom->idx] != slot)
-				perf_pkg_publish(dom, &other->counter->slot[dom->idx],
-						 ktime_get_mono_fast_ns(), true);
-			perf_pkg_set_window(other, true);
-		}
-	}
-}
-
-static void perf_pkg_open_window(struct perf_pkg_event *pe)
-{
-	guard(raw_spinlock)(&pe->domain->lock);
-
-	pe->active = true;
-	if (perf_pkg_set_is_open(pe, false))
-		perf_pkg_clear_gauge(pe);
-	else
-		perf_pkg_open_set(pe, NULL);
-}
-
-/* A gauge keeps its last level, unless another CPU goes on. */
-static void perf_pkg_close_window(struct perf_pkg_event *pe,
-				  struct perf_pkg_slot *slot)
-{
-	struct perf_pkg_domain *dom = pe->domain;
-	struct perf_pkg_event *heir;
-
-	guard(raw_spinlock)(&dom->lock);
-
-	pe->active = false;
-	if (!pe->window[0].open)
-		return;
-
-	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns(), true);
-	perf_pkg_set_window(pe, false);
-	if (perf_pkg_set_is_open(pe, true))
-		return;
-
-	list_for_each_entry(heir, &dom->events, node) {
-		if (heir->active && heir->cpu != pe->cpu && perf_pkg_same_set(pe, heir)) {
-			perf_pkg_open_set(heir, slot);
-			return;
-		}
-	}
-}
-
-static void perf_pkg_join_set(struct perf_pkg_event *pe)
-{
-	guard(raw_spinlock_irqsave)(&pe->domain->lock);
-
-	list_add_tail(&pe->node, &pe->domain->events);
-}
-
-static void perf_pkg_leave_set(struct perf_pkg_event *pe)
-{
-	guard(raw_spinlock_irqsave)(&pe->domain->lock);
-
-	list_del(&pe->node);
-}
-
 /* Reading, in any context */
-
-static noinline u64 perf_pkg_window_value(struct perf_pkg_event *pe)
-{
-	struct perf_pkg_window window;
-	unsigned int seq;
-	u64 value;
-
-	do {
-		seq = read_seqcount_latch(&pe->seq);
-		window = pe->window[seq & 1];
-		/*
-		 * Pairs with the barriers of the latch: the slot's value is
-		 * not older than the base of the window.
-		 */
-		smp_rmb();
-		value = pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
-	} while (read_seqcount_latch_retry(&pe->seq, seq));
-
-	if (!window.open)
-		return window.sum;
-
-	return perf_pkg_is_gauge(pe) ? value : window.sum + value - window.base;
-}
 
 static u64 perf_pkg_value(struct perf_pkg_event *pe)
 {
 	/* Apart, so that what is read most needs no stack */
-	if (pe->domain)
-		return perf_pkg_window_value(pe);
+	if (pe->nr_parts)
+		return perf_pkg_parts_value(pe);
 
 	return pe->age ? perf_pkg_age(pe) : perf_pkg_sum(pe);
 }
@@ -328,11 +162,21 @@ static bool perf_pkg_refreshes(int cpu, void *info)
 	return cpu == perf_pkg_choose_cpu(dom);
 }
 
+/* The interrupt is what costs most: it saves others theirs. */
 static void perf_pkg_refresh_for(void *info)
 {
 	const struct perf_pkg_read *read = info;
+	struct perf_pkg_counter *counter = read->pe->counter;
 
-	perf_pkg_refresh(read->pe->counter);
+	perf_pkg_refresh(counter);
+	perf_pkg_refresh_older(perf_pkg_this_domain(counter->pp), read->oldest);
+}
+
+static u64 perf_pkg_oldest(const struct perf_pkg *pp, u64 now)
+{
+	u64 max_age = (u64)READ_ONCE(pp->max_age_us) * NSEC_PER_USEC;
+
+	return max_age ? now - min(max_age, now) : 0;
 }
 
 /*
@@ -342,17 +186,13 @@ static void perf_pkg_refresh_for(void *info)
 static void perf_pkg_event_sync_count(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
-	u64 max_age = (u64)READ_ONCE(pe->counter->pp->max_age_us) * NSEC_PER_USEC;
 	struct perf_pkg_read read = { .pe = pe };
 	unsigned int i, nr = perf_pkg_nr_slots(pe);
-	u64 now;
 
-	/* The value of a window that is not open does not change. */
-	if (!max_age || event->parent || (pe->domain && !READ_ONCE(pe->window[0].open)))
+	if (!READ_ONCE(pe->counter->pp->max_age_us) || event->parent || perf_pkg_is_closed(pe))
 		return;
 
-	now = ktime_get_mono_fast_ns();
-	read.oldest = now - min(max_age, now);
+	read.oldest = perf_pkg_oldest(pe->counter->pp, ktime_get_mono_fast_ns());
 	for (i = pe->first; i - pe->first < nr; i++) {
 		if (!perf_pkg_selects(pe, i) || !perf_pkg_is_too_old(&read, i))
 			continue;
@@ -395,6 +235,12 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 	struct perf_pkg_slot *slot;
 
+	if (pe->wide) {
+		perf_pkg_want_parts(pe, true);
+		perf_event_update_userpage(event);
+		return 0;
+	}
+
 	/* Nothing to count on a CPU without a domain, or for who does not select it */
 	event->hw.idx = -1;
 	if (!dom || !perf_pkg_selects(pe, dom->idx))
@@ -407,8 +253,8 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
-	if (pe->domain)
-		perf_pkg_open_window(pe);
+	if (pe->nr_parts)
+		perf_pkg_want_parts(pe, true);
 	else if (!pe->age && counter->desc.flags & PERF_PKG_NO_TIMER)
 		perf_pkg_publish_here(dom, slot);
 
@@ -426,6 +272,12 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	struct perf_pkg_domain *dom;
 	struct perf_pkg_slot *slot;
 
+	if (pe->wide) {
+		perf_pkg_want_parts(pe, false);
+		perf_event_update_userpage(event);
+		return;
+	}
+
 	if (event->hw.idx < 0)
 		return;
 
@@ -435,8 +287,8 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 		ppmu->stop(counter, event);
 
 	/* The value must be exact now: nobody counts it any further. */
-	if (pe->domain)
-		perf_pkg_close_window(pe, slot);
+	if (pe->nr_parts)
+		perf_pkg_want_parts(pe, false);
 	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
 		perf_pkg_publish_here(dom, slot);
 	perf_pkg_deactivate(slot);
@@ -453,17 +305,46 @@ static void perf_pkg_event_stop(struct perf_event *event, int flags)
 {
 }
 
+/*
+ * pmu::read(): the core calls it for events that are active on this CPU, before a sample
+ * or BPF gets the ->count(). What is being read right now will be fresh anyway.
+ */
 static void perf_pkg_event_read(struct perf_event *event)
 {
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg *pp = pe->counter->pp;
+	struct perf_pkg_read read = { .pe = pe };
+	struct perf_pkg_domain *dom;
+	u64 now;
+
+	/* The driver reads other counters without the domain's lock, perhaps right here. */
+	if (!pe->nr_parts || !READ_ONCE(pp->max_age_us) || in_nmi())
+		return;
+
+	guard(irqsave)();
+
+	dom = perf_pkg_this_domain(pp);
+	now = ktime_get_mono_fast_ns();
+	read.oldest = perf_pkg_oldest(pp, now);
+	if (!dom || !perf_pkg_selects(pe, dom->idx) || !perf_pkg_is_too_old(&read, dom->idx) ||
+	    !raw_spin_trylock(&dom->lock))
+		return;
+
+	perf_pkg_publish(dom, &pe->counter->slot[dom->idx], now, true);
+	raw_spin_unlock(&dom->lock);
 }
 
 static void perf_pkg_event_put(struct perf_pkg_event *pe)
 {
+	unsigned int i;
+
 	if (!refcount_dec_and_test(&pe->ref))
 		return;
 
-	if (pe->domain)
-		perf_pkg_leave_set(pe);
+	for (i = 0; i < pe->nr_parts; i++)
+		perf_pkg_leave_set(&pe->part[i]);
+	if (pe->wide)
+		perf_pkg_narrow(pe);
 	put_pid(pe->owner);
 	perf_pkg_counter_put(pe->counter);
 	kfree_rcu(pe, rcu);
@@ -482,6 +363,10 @@ static int perf_pkg_event_check(struct perf_event *event)
 	if (is_sampling_event(event))
 		return -EINVAL;
 
+	if (event->attach_state & PERF_ATTACH_TASK &&
+	    event->pmu->task_ctx_nr == perf_invalid_context)
+		return -EINVAL;
+
 	if (has_branch_stack(event))
 		return -EOPNOTSUPP;
 
@@ -489,12 +374,16 @@ static int perf_pkg_event_check(struct perf_event *event)
 	return attr->inherit_stat ? -EOPNOTSUPP : 0;
 }
 
-/* The indices of the domains in config1, which has their ids */
+/* The indices of the domains in config1, which has their ids; 0: all domains */
 static int perf_pkg_event_mask(struct perf_pkg *pp, u64 ids, u64 *mask)
 {
 	struct perf_pkg_domain *dom;
 
-	for (*mask = 0; ids; ids &= ids - 1) {
+	*mask = 0;
+	if (ids == PERF_PKG_SELECT_ALL)
+		return 0;
+
+	for (; ids; ids &= ids - 1) {
 		dom = perf_pkg_find_domain(pp, __ffs64(ids));
 		if (!dom || dom->idx >= PERF_PKG_MAX_SELECT)
 			return -ENODEV;
@@ -502,6 +391,46 @@ static int perf_pkg_event_mask(struct perf_pkg *pp, u64 ids, u64 *mask)
 	}
 
 	return 0;
+}
+
+/* A PMU with a scope has a cpumask: who opens an event elsewhere, too, asks for that. */
+static bool perf_pkg_has_scope(const struct perf_event *event)
+{
+	return event->pmu->scope != PERF_PMU_SCOPE_NONE;
+}
+
+static void perf_pkg_select_all(struct perf_pkg_event *pe, u64 mask)
+{
+	pe->nr = UINT_MAX;
+	pe->mask = mask;
+}
+
+/* One CPU's event for several domains */
+static void perf_pkg_select_wide(struct perf_pkg_event *pe, u64 mask)
+{
+	struct perf_pkg *pp = pe->counter->pp;
+	unsigned int i;
+
+	perf_pkg_select_all(pe, mask);
+	for (i = 0; i < pe->nr_parts; i++) {
+		if (!mask || (i < PERF_PKG_MAX_SELECT && mask & BIT_ULL(i)))
+			perf_pkg_join_set(pe, &pe->part[i], &pp->domain[i]);
+	}
+	perf_pkg_widen(pe);
+	pe->wide = true;
+}
+
+/* How many parts the event will have */
+static unsigned int perf_pkg_nr_parts(struct perf_event *event,
+				      const struct perf_pkg_counter *counter, bool age)
+{
+	if (event->attach_state & PERF_ATTACH_TASK)
+		return 0;
+
+	if (!age && !(counter->desc.flags & (PERF_PKG_GAUGE | PERF_PKG_FREE_RUNNING)))
+		return 0;
+
+	return perf_pkg_has_scope(event) && event->attr.config1 ? counter->pp->max_domains : 1;
 }
 
 /* Chooses the slots that the event sums. */
@@ -517,8 +446,7 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg_event
 		return ret;
 
 	if (event->attach_state & PERF_ATTACH_TASK) {
-		pe->nr = UINT_MAX;
-		pe->mask = mask;
+		perf_pkg_select_all(pe, mask);
 		return 0;
 	}
 
@@ -526,21 +454,24 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg_event
 	if (!dom)
 		return -ENODEV;
 
+	if (perf_pkg_has_scope(event) && event->attr.config1 && pe->nr_parts) {
+		perf_pkg_select_wide(pe, mask);
+		return 0;
+	}
+
 	pe->first = dom->idx;
 	pe->nr = !mask || (dom->idx < PERF_PKG_MAX_SELECT && mask & BIT_ULL(dom->idx));
-	if (!pe->nr || !(perf_pkg_is_gauge(pe) ||
-			 pe->counter->desc.flags & PERF_PKG_FREE_RUNNING))
+	if (!pe->nr || !pe->nr_parts)
 		return 0;
 
-	pe->domain = dom;
-	pe->owner = get_task_pid(current, PIDTYPE_TGID);
+	if (!perf_pkg_has_scope(event))
+		pe->owner = get_task_pid(current, PIDTYPE_TGID);
 	pe->cpu = event->cpu;
 	pe->config[0] = event->attr.config;
 	pe->config[1] = event->attr.config1;
 	pe->config[2] = event->attr.config2;
 	pe->config[3] = event->attr.config3;
-	seqcount_latch_init(&pe->seq);
-	perf_pkg_join_set(pe);
+	perf_pkg_join_set(pe, &pe->part[0], dom);
 
 	return 0;
 }
@@ -599,6 +530,7 @@ static int perf_pkg_event_init(struct perf_event *event)
 	bool age = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config) == PERF_PKG_EVENT_AGE;
 	struct perf_pkg_counter *counter;
 	struct perf_pkg_event *pe;
+	unsigned int nr_parts;
 	int ret;
 
 	if (event->attr.type != event->pmu->type)
@@ -614,17 +546,19 @@ static int perf_pkg_event_init(struct perf_event *event)
 	if (ret)
 		return ret;
 
-	pe = kzalloc(sizeof(*pe), GFP_KERNEL);
-	if (!pe)
-		return -ENOMEM;
-
 	counter = perf_pkg_event_get_counter(event, ppmu, age);
-	if (IS_ERR(counter)) {
-		kfree(pe);
+	if (IS_ERR(counter))
 		return PTR_ERR(counter);
+
+	nr_parts = perf_pkg_nr_parts(event, counter, age);
+	pe = kzalloc(struct_size(pe, part, nr_parts), GFP_KERNEL);
+	if (!pe) {
+		perf_pkg_counter_put(counter);
+		return -ENOMEM;
 	}
 
 	refcount_set(&pe->ref, 1);
+	pe->nr_parts = nr_parts;
 	pe->counter = counter;
 	pe->age = age;
 	ret = perf_pkg_event_select(event, pe);
@@ -637,6 +571,13 @@ done:
 	event->destroy = perf_pkg_event_destroy;
 
 	return 0;
+}
+
+static void perf_pkg_forget(struct perf_pkg_pmu *ppmu)
+{
+	ppmu->pmu.attr_update = ppmu->pp->driver_groups;
+	perf_pkg_destroy(ppmu->pp);
+	ppmu->pp = NULL;
 }
 
 /**
@@ -656,10 +597,8 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 
 	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
 		return -EINVAL;
-	if (WARN_ON_ONCE(pmu->attr_update && pmu->attr_update != perf_pkg_groups))
-		return -EINVAL;
-	if (!perf_pkg_interval_valid(ppmu->interval_us) ||
-	    ppmu->max_age_us > PERF_PKG_INTERVAL_MAX_US)
+	if (!perf_pkg_interval_valid(ppmu, ppmu->interval_us) ||
+	    ppmu->max_age_us > PERF_PKG_MAX_AGE_US)
 		return -EINVAL;
 
 	pp = perf_pkg_create(ppmu, name);
@@ -667,7 +606,6 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 		return PTR_ERR(pp);
 
 	ppmu->pp = pp;
-	pmu->attr_update	= perf_pkg_groups;
 	pmu->capabilities	|= PERF_PMU_CAP_NO_EXCLUDE;
 	pmu->event_init		= perf_pkg_event_init;
 	pmu->add		= perf_pkg_event_add;
@@ -679,11 +617,12 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 	if (!pmu->count)
 		pmu->count	= perf_pkg_event_count;
 
+	pp->driver_groups	= pmu->attr_update;
+	pmu->attr_update	= pp->groups;
+
 	ret = perf_pmu_register(pmu, name, -1);
-	if (ret) {
-		perf_pkg_destroy(pp);
-		ppmu->pp = NULL;
-	}
+	if (ret)
+		perf_pkg_forget(ppmu);
 
 	return ret;
 }
@@ -698,7 +637,6 @@ EXPORT_SYMBOL_GPL(perf_pkg_register);
 void perf_pkg_unregister(struct perf_pkg_pmu *ppmu)
 {
 	perf_pmu_unregister(&ppmu->pmu);
-	perf_pkg_destroy(ppmu->pp);
-	ppmu->pp = NULL;
+	perf_pkg_forget(ppmu);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_unregister);

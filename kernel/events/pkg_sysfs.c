@@ -5,9 +5,11 @@
 #include <linux/device.h>
 #include <linux/kernel.h>
 #include <linux/kstrtox.h>
+#include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
@@ -39,9 +41,14 @@ static ssize_t perf_pkg_set_knob(unsigned int *knob, unsigned int max, const cha
 	return count;
 }
 
-bool perf_pkg_interval_valid(unsigned int us)
+bool perf_pkg_interval_valid(const struct perf_pkg_pmu *ppmu, unsigned int us)
 {
-	return !us || (us >= PERF_PKG_INTERVAL_MIN_US && us <= PERF_PKG_INTERVAL_MAX_US);
+	unsigned int max = ppmu->max_interval_us ?: PERF_PKG_INTERVAL_MAX_US;
+
+	if (!us)
+		return !ppmu->max_interval_us;
+
+	return us >= PERF_PKG_INTERVAL_MIN_US && us <= min(max, PERF_PKG_INTERVAL_MAX_US);
 }
 
 static ssize_t refresh_interval_us_show(struct device *dev,
@@ -62,7 +69,7 @@ static ssize_t refresh_interval_us_store(struct device *dev,
 	if (ret)
 		return ret;
 
-	if (!perf_pkg_interval_valid(us))
+	if (!perf_pkg_interval_valid(pp->ppmu, us))
 		return -ERANGE;
 
 	guard(mutex)(&pp->mutex);
@@ -118,7 +125,7 @@ static ssize_t max_age_us_store(struct device *dev, struct device_attribute *att
 	unsigned int *knob = &perf_pkg_from_dev(dev)->max_age_us;
 
 	if (!sysfs_streq(buf, "off"))
-		return perf_pkg_set_knob(knob, PERF_PKG_INTERVAL_MAX_US, buf, count);
+		return perf_pkg_set_knob(knob, PERF_PKG_MAX_AGE_US, buf, count);
 
 	WRITE_ONCE(*knob, 0);
 
@@ -173,9 +180,29 @@ static const struct attribute_group perf_pkg_event_group = {
 	.attrs	= perf_pkg_event_attrs,
 };
 
-const struct attribute_group *perf_pkg_groups[] = {
+static const struct attribute_group *perf_pkg_groups[] = {
 	&perf_pkg_group,
 	&perf_pkg_format_group,
 	&perf_pkg_event_group,
-	NULL,
 };
+
+/* For pmu::attr_update: those of the driver, which may be NULL, and those of the engine */
+const struct attribute_group **
+perf_pkg_create_groups(const struct attribute_group **driver)
+{
+	const struct attribute_group **groups;
+	unsigned int nr = 0;
+
+	while (driver && driver[nr])
+		nr++;
+
+	groups = kcalloc(nr + ARRAY_SIZE(perf_pkg_groups) + 1, sizeof(*groups), GFP_KERNEL);
+	if (!groups)
+		return NULL;
+
+	if (nr)
+		memcpy(groups, driver, nr * sizeof(*groups));
+	memcpy(groups + nr, perf_pkg_groups, sizeof(perf_pkg_groups));
+
+	return groups;
+}

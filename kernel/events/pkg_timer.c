@@ -256,6 +256,28 @@ void perf_pkg_refresh_all(struct perf_pkg_domain *dom)
 	}
 }
 
+/*
+ * Reads what was last read before @oldest, on a CPU of the domain with interrupts off,
+ * as far as the budget allows.
+ */
+void perf_pkg_refresh_older(struct perf_pkg_domain *dom, u64 oldest)
+{
+	u64 stamp, now = ktime_get_mono_fast_ns();
+	struct perf_pkg_slot *slot;
+	u64 end = now + READ_ONCE(dom->pp->budget_us) * NSEC_PER_USEC;
+
+	guard(raw_spinlock)(&dom->lock);
+
+	list_for_each_entry(slot, &dom->slots, node) {
+		stamp = perf_pkg_slot_stamp(slot);
+		if (stamp && stamp < oldest)
+			perf_pkg_publish(dom, slot, now, true);
+		now = ktime_get_mono_fast_ns();
+		if (now >= end)
+			return;
+	}
+}
+
 /* Returns the time from this pass to the next one in ns, 0 if none is needed. */
 static u64 perf_pkg_end_pass(struct perf_pkg_domain *dom)
 {

@@ -13,16 +13,24 @@
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/hrtimer.h>
+#include <linux/math64.h>
+#include <linux/minmax.h>
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
+#include <linux/processor.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/smp.h>
+#include <linux/string.h>
 #include <linux/timekeeping.h>
 
 #include "../pkg.h"
 
 #define TEST_DOMAINS	2
 #define TEST_EVENTS	16
+#define TEST_ALL	64
 
 /* perf_event_attr::config */
 enum {
@@ -31,6 +39,7 @@ enum {
 	TEST_FREE,
 	TEST_NARROW,
 	TEST_FREE_NARROW,
+	TEST_NO_TIMER,
 };
 
 #define TEST_NARROW_BITS	32
@@ -40,6 +49,16 @@ static struct {
 	int			err;
 	unsigned int		delay_us;
 	atomic_t		reads;
+	atomic_t		starts;
+	atomic_t		stops;
+	/* Of test_watch() */
+	bool			watched;
+	unsigned int		passes;
+	unsigned int		belated;
+	u64			latest;
+	/* Of test_hold_lock() */
+	bool			locked;
+	bool			started;
 	struct perf_event	*event[TEST_EVENTS];
 	unsigned int		nr_events;
 	unsigned int		nr_counters;
@@ -76,6 +95,9 @@ static int test_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 		desc->key = TEST_FREE_NARROW;
 		desc->width = TEST_NARROW_BITS;
 		break;
+	case TEST_NO_TIMER:
+		desc->flags = PERF_PKG_NO_TIMER;
+		break;
 	default:
 		return -EINVAL;
 	}
@@ -98,17 +120,53 @@ static void test_counter_exit(struct perf_pkg_counter *counter)
 	tst.nr_counters--;
 }
 
+static void test_delay(unsigned int us)
+{
+	mdelay(us / USEC_PER_MSEC);
+	udelay(us % USEC_PER_MSEC);
+}
+
+/*
+ * A pass of one counter is read now. Was it due when it had to be? Lateness that is not
+ * the engine's does not count, so this is no matter of the machine's speed.
+ */
+static void test_watch_pass(struct perf_pkg_domain *dom)
+{
+	u64 now = ktime_get_mono_fast_ns(), due = ktime_to_ns(hrtimer_get_expires(&dom->timer));
+	u64 interval = (u64)dom->pp->interval_us * NSEC_PER_USEC;
+	unsigned int percent = dom->pp->cpu_percent;
+	u64 rest = div_u64((now - dom->start) * (100 - percent), percent);
+
+	if (tst.passes && due > tst.latest)
+		tst.belated++;
+	rest = min_t(u64, rest, PERF_PKG_REST_MAX_NS);
+	tst.latest = max(dom->start + interval, now + rest) + interval / 4;
+	WRITE_ONCE(tst.passes, tst.passes + 1);
+}
+
 static int test_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	struct test_counter *tc = container_of(counter, struct test_counter, counter);
 	int domain = test_domain_id(smp_processor_id());
 
-	udelay(READ_ONCE(tst.delay_us));
+	test_delay(READ_ONCE(tst.delay_us));
+	if (READ_ONCE(tst.watched))
+		test_watch_pass(perf_pkg_find_domain(counter->pp, domain));
 	*value = atomic64_read(&tst.hw[domain]);
 	WRITE_ONCE(tc->reads[domain], tc->reads[domain] + 1);
 	atomic_inc(&tst.reads);
 
 	return READ_ONCE(tst.err);
+}
+
+static void test_start(struct perf_pkg_counter *counter, struct perf_event *event)
+{
+	atomic_inc(&tst.starts);
+}
+
+static void test_stop(struct perf_pkg_counter *counter, struct perf_event *event)
+{
+	atomic_inc(&tst.stops);
 }
 
 static struct perf_pkg_pmu test_pmu = {
@@ -117,6 +175,8 @@ static struct perf_pkg_pmu test_pmu = {
 	.counter_init	= test_counter_init,
 	.counter_exit	= test_counter_exit,
 	.read		= test_read,
+	.start		= test_start,
+	.stop		= test_stop,
 	.counter_size	= sizeof(struct test_counter),
 };
 
@@ -136,7 +196,17 @@ static void test_register(struct kunit *test, unsigned int interval_us)
 	KUNIT_ASSERT_EQ(test, perf_pkg_register(&test_pmu, "perf_pkg_test"), 0);
 }
 
-/* An event of a CPU, or of this task for @cpu -1; @domain -1: all */
+/* With a cpumask, but the domains are still those of test_domain_id(). */
+static void test_register_scoped(struct kunit *test, unsigned int interval_us)
+{
+	test_register(test, interval_us);
+	test_pmu.pmu.scope = PERF_PMU_SCOPE_SYS_WIDE;
+}
+
+/*
+ * An event of a CPU, or of this task for @cpu -1; with @domain -1 for what this is
+ * about, with TEST_ALL for all domains
+ */
 static struct perf_event *test_open(u64 config, int cpu, int domain)
 {
 	struct perf_event_attr attr = {
@@ -146,19 +216,25 @@ static struct perf_event *test_open(u64 config, int cpu, int domain)
 		.config1	= domain < 0 ? 0 : BIT_ULL(domain),
 	};
 
+	if (domain == TEST_ALL)
+		attr.config1 = PERF_PKG_SELECT_ALL;
+
 	return perf_event_create_kernel_counter(&attr, cpu, cpu < 0 ? current : NULL,
 						NULL, NULL);
 }
 
-static struct perf_event *test_event(struct kunit *test, u64 config, int cpu, int domain)
+static struct perf_event *test_keep(struct kunit *test, struct perf_event *event)
 {
-	struct perf_event *event = test_open(config, cpu, domain);
-
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, event);
 	KUNIT_ASSERT_LT(test, tst.nr_events, TEST_EVENTS);
 	tst.event[tst.nr_events++] = event;
 
 	return event;
+}
+
+static struct perf_event *test_event(struct kunit *test, u64 config, int cpu, int domain)
+{
+	return test_keep(test, test_open(config, cpu, domain));
 }
 
 static void test_release_events(void)
@@ -199,6 +275,27 @@ static struct perf_pkg_slot *test_slot(struct perf_event *event, int domain)
 static struct perf_pkg_domain *test_dom(int domain)
 {
 	return perf_pkg_find_domain(test_pmu.pp, domain);
+}
+
+static struct perf_pkg_part *test_part(struct perf_event *event, int domain)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+
+	return &pe->part[test_dom(domain)->idx];
+}
+
+/* Windows of other domains open and close there. */
+static bool test_part_gets(struct perf_event *event, int domain, bool active)
+{
+	int i;
+
+	for (i = 0; i < 250; i++) {
+		if (READ_ONCE(test_part(event, domain)->active) == active)
+			return true;
+		msleep(20);
+	}
+
+	return false;
 }
 
 /* Timers come and go without waiting. @cpu -1: not armed */
@@ -255,7 +352,7 @@ static void perf_pkg_has_a_slot_per_domain(struct kunit *test)
 
 static void perf_pkg_older_stamp_never_wins(struct kunit *test)
 {
-	u64 later = ktime_get_mono_fast_ns() + NSEC_PER_SEC * 3600;
+	u64 later = ktime_get_mono_fast_ns() + 3600ULL * NSEC_PER_SEC;
 	struct perf_event *event;
 
 	test_register(test, 0);
@@ -543,6 +640,68 @@ static void perf_pkg_no_counter_starves(struct kunit *test)
 	perf_pkg_release(dom);
 }
 
+/* Has a look at the passes of domain 0 from now on, of which each reads one counter. */
+static void test_watch(unsigned int percent, unsigned int delay_us)
+{
+	perf_pkg_hold(test_dom(0));
+	WRITE_ONCE(test_pmu.pp->cpu_percent, percent);
+	WRITE_ONCE(tst.delay_us, delay_us);
+	WRITE_ONCE(tst.passes, 0);
+	WRITE_ONCE(tst.watched, true);
+	perf_pkg_release(test_dom(0));
+}
+
+static bool test_passes(unsigned int nr)
+{
+	int i;
+
+	for (i = 0; i < 250 && READ_ONCE(tst.passes) < nr; i++)
+		msleep(20);
+
+	return READ_ONCE(tst.passes) >= nr;
+}
+
+/* With interrupts off */
+static void test_keep_busy(void *us)
+{
+	test_delay((unsigned long)us);
+}
+
+/* From one pass to the next it is the interval, or what the share of the CPU takes. */
+static void perf_pkg_period_never_doubles(struct kunit *test)
+{
+	int i;
+
+	test_register(test, 2000);
+	test_event(test, TEST_COUNT, 2, -1);
+
+	/* The share takes longer, so each pass ends after the next one was due. */
+	test_watch(50, 1200);
+	KUNIT_EXPECT_TRUE(test, test_passes(20));
+	KUNIT_EXPECT_EQ(test, tst.belated, 0);
+
+	/* It would fit, but passes begin late. */
+	test_watch(50, 800);
+	for (i = 0; i < 30; i++) {
+		smp_call_function_single(2, test_keep_busy, (void *)1500, 1);
+		usleep_range(3300, 3400);
+	}
+	KUNIT_EXPECT_TRUE(test, test_passes(20));
+	KUNIT_EXPECT_EQ(test, tst.belated, 0);
+}
+
+/* One read that took long, as in a virtual CPU that was away, stops nothing for long. */
+static void perf_pkg_rest_is_bounded(struct kunit *test)
+{
+	test_register(test, 10000);
+	test_event(test, TEST_COUNT, 2, -1);
+	test_watch(PERF_PKG_CPU_PERCENT, 300 * USEC_PER_MSEC);
+	KUNIT_EXPECT_TRUE(test, test_passes(1));
+	WRITE_ONCE(tst.delay_us, 0);
+	KUNIT_EXPECT_TRUE(test, test_passes(2));
+	KUNIT_EXPECT_EQ(test, tst.belated, 0);
+}
+
 static void perf_pkg_quiet_domain_needs_no_timer(struct kunit *test)
 {
 	struct perf_event *event;
@@ -727,6 +886,119 @@ static void perf_pkg_read_refreshes_what_is_too_old(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(cpu), 7);
 }
 
+/* They cost the timer nothing. Nobody reads them for a domain that is gone. */
+static void perf_pkg_others_have_no_timer(struct kunit *test)
+{
+	struct perf_event *timed, *other = NULL;
+	struct perf_pkg_domain *dom;
+	unsigned int reads, i;
+	int all;
+
+	test_register(test, 1000);
+	dom = test_dom(1);
+	timed = test_event(test, TEST_COUNT, 3, -1);
+	for (i = 1; i < TEST_EVENTS; i++)
+		other = test_event(test, TEST_NO_TIMER, 3, -1);
+	KUNIT_EXPECT_EQ(test, dom->nr_slots, 1);
+
+	perf_pkg_hold(dom);
+	reads = test_reads(timed, 1);
+	all = atomic_read(&tst.reads);
+	perf_pkg_release(dom);
+	for (i = 0; i < 250 && test_reads(timed, 1) < reads + 5; i++)
+		msleep(20);
+	perf_pkg_hold(dom);
+	reads = test_reads(timed, 1) - reads;
+	KUNIT_EXPECT_GE(test, reads, 5);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.reads) - all, reads);
+	perf_pkg_release(dom);
+
+	KUNIT_EXPECT_NE(test, atomic64_read(&test_slot(other, 1)->stamp), 0);
+	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_slot(other, 1)->stamp), 0);
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+	KUNIT_EXPECT_EQ(test, test_slot(other, 1)->state, PERF_PKG_SLOT_BLIND);
+	KUNIT_EXPECT_EQ(test, add_cpu(1), 0);
+}
+
+/* As a long slice does, but until an event was scheduled in, or for a second */
+static void test_hold_lock(void *info)
+{
+	struct perf_pkg_domain *dom = info;
+	int i, starts = atomic_read(&tst.starts);
+
+	guard(raw_spinlock)(&dom->lock);
+
+	WRITE_ONCE(tst.locked, true);
+	for (i = 0; i < 1000 && atomic_read(&tst.starts) == starts; i++)
+		mdelay(1);
+	tst.started = atomic_read(&tst.starts) != starts;
+}
+
+static void perf_pkg_wake_does_not_wait(struct kunit *test)
+{
+	struct perf_event *event;
+
+	/* Not of a task: that would be scheduled in again, and find the lock free. */
+	test_register(test, 1000);
+	test_run_on(test, 0);
+	event = test_event(test, TEST_COUNT, 0, -1);
+	perf_event_disable(event);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, -1));
+	KUNIT_EXPECT_GT(test, READ_ONCE(test_dom(0)->quiet), 0);
+
+	smp_call_function_single(2, test_hold_lock, test_dom(0), 0);
+	while (!READ_ONCE(tst.locked))
+		cpu_relax();
+	perf_event_enable(event);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(0, 0));
+	KUNIT_EXPECT_TRUE(test, tst.started);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(test_dom(0)->quiet), 0);
+}
+
+static struct task_struct *test_hotplug_thread(unsigned int cpu)
+{
+	struct task_struct *task;
+	char name[TASK_COMM_LEN];
+
+	snprintf(name, sizeof(name), "cpuhp/%u", cpu);
+	guard(rcu)();
+	for_each_process(task) {
+		if (task->flags & PF_KTHREAD && !strcmp(task->comm, name))
+			return get_task_struct(task);
+	}
+
+	return NULL;
+}
+
+/* Its thread has the CPU join the domain: it was scheduled in before and goes out after. */
+static void perf_pkg_hotplug_thread_is_counted(struct kunit *test)
+{
+	struct perf_event_attr attr = { .size = sizeof(attr), .config = TEST_COUNT };
+	struct task_struct *thread;
+	struct perf_event *event;
+	u64 enabled, running;
+	int i;
+
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	test_register(test, 0);
+	thread = test_hotplug_thread(3);
+	KUNIT_ASSERT_NOT_NULL(test, thread);
+	attr.type = test_pmu.pmu.type;
+	event = perf_event_create_kernel_counter(&attr, -1, thread, NULL, NULL);
+	put_task_struct(thread);
+	test_keep(test, event);
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+	for (i = 0; i < 250 && READ_ONCE(event->oncpu) >= 0; i++)
+		msleep(20);
+
+	perf_event_read_value(event, &enabled, &running);
+	KUNIT_EXPECT_GT(test, running, 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&test_slot(event, 1)->active), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.starts), atomic_read(&tst.stops));
+}
+
 static void perf_pkg_hotplug_hands_over(struct kunit *test)
 {
 	struct perf_event *event, *gauge;
@@ -769,6 +1041,120 @@ static void perf_pkg_hotplug_hands_over(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, add_cpu(1), 0);
 }
 
+/* Who opens events on several CPUs of a domain in spite of a cpumask asks for that. */
+static void perf_pkg_scoped_events_all_report(struct kunit *test)
+{
+	struct perf_event *event[2], *other;
+
+	test_register_scoped(test, 0);
+	event[0] = test_event(test, TEST_FREE, 0, -1);
+	event[1] = test_event(test, TEST_FREE, 2, -1);
+	other = test_event(test, TEST_FREE, 1, -1);
+	atomic64_add(40, &tst.hw[0]);
+	test_refresh(event[0], 2);
+
+	KUNIT_EXPECT_EQ(test, test_count(event[0]), 40);
+	KUNIT_EXPECT_EQ(test, test_count(event[1]), 40);
+	KUNIT_EXPECT_EQ(test, test_count(other), 0);
+}
+
+static void perf_pkg_wide_event_sums_domains(struct kunit *test)
+{
+	struct perf_event *all, *there;
+
+	test_register_scoped(test, 1000);
+	test_run_on(test, 0);
+	all = test_event(test, TEST_FREE, 0, TEST_ALL);
+	there = test_event(test, TEST_FREE, 0, 1);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
+	KUNIT_EXPECT_TRUE(test, test_part_gets(there, 1, true));
+	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, true));
+	atomic64_add(5, &tst.hw[0]);
+	atomic64_add(7, &tst.hw[1]);
+	test_refresh(all, 0);
+	test_refresh(all, 1);
+	KUNIT_EXPECT_EQ(test, test_count(all), 12);
+	KUNIT_EXPECT_EQ(test, test_count(there), 7);
+
+	perf_event_disable(all);
+	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, false));
+	atomic64_add(100, &tst.hw[0]);
+	atomic64_add(100, &tst.hw[1]);
+	test_refresh(all, 0);
+	test_refresh(all, 1);
+	KUNIT_EXPECT_EQ(test, test_count(all), 12);
+	KUNIT_EXPECT_EQ(test, test_count(there), 107);
+
+	perf_event_enable(all);
+	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, true));
+	atomic64_add(1, &tst.hw[0]);
+	atomic64_add(1, &tst.hw[1]);
+	test_refresh(all, 0);
+	test_refresh(all, 1);
+	KUNIT_EXPECT_EQ(test, test_count(all), 14);
+}
+
+/* A domain that comes later joins, and what it had counted before it went is kept. */
+static void perf_pkg_wide_event_outlives_a_domain(struct kunit *test)
+{
+	struct perf_event *before, *while_off;
+
+	test_register_scoped(test, 1000);
+	test_run_on(test, 0);
+	before = test_event(test, TEST_FREE, 0, TEST_ALL);
+	KUNIT_EXPECT_TRUE(test, test_part_gets(before, 1, true));
+	atomic64_add(3, &tst.hw[1]);
+	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	KUNIT_EXPECT_EQ(test, test_count(before), 3);
+	while_off = test_event(test, TEST_FREE, 0, TEST_ALL);
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(test_part(while_off, 1)->active));
+	atomic64_add(1000, &tst.hw[1]);
+
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+	KUNIT_EXPECT_TRUE(test, test_part(while_off, 1)->active);
+	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
+	atomic64_add(4, &tst.hw[1]);
+	test_refresh(before, 3);
+	KUNIT_EXPECT_EQ(test, test_count(before), 7);
+	KUNIT_EXPECT_EQ(test, test_count(while_off), 4);
+	KUNIT_EXPECT_EQ(test, add_cpu(1), 0);
+}
+
+/* As an interrupt is what costs, one reads all that is too old in the domain. */
+static void perf_pkg_one_interrupt_refreshes_a_domain(struct kunit *test)
+{
+	struct perf_event *event[3];
+	int i, reads;
+
+	test_register_scoped(test, 0);
+	test_run_on(test, 0);
+	event[0] = test_event(test, TEST_FREE, 1, -1);
+	event[1] = test_event(test, TEST_FREE_NARROW, 1, -1);
+	event[2] = test_event(test, TEST_GAUGE, 0, TEST_ALL);
+	KUNIT_EXPECT_TRUE(test, test_part_gets(event[2], 1, true));
+	atomic64_add(5, &tst.hw[1]);
+	WRITE_ONCE(test_pmu.pp->max_age_us, USEC_PER_MSEC);
+	msleep(20);
+
+	reads = atomic_read(&tst.reads);
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, test_count(event[i]), 5);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.reads), reads + 3);
+}
+
+/* Counters that wrap need a timer that is fast enough. */
+static void perf_pkg_interval_has_a_driver_limit(struct kunit *test)
+{
+	test_pmu.max_interval_us = 1000;
+	test_pmu.interval_us = 1001;
+	KUNIT_EXPECT_EQ(test, perf_pkg_register(&test_pmu, "perf_pkg_test"), -EINVAL);
+	test_pmu.interval_us = 0;
+	KUNIT_EXPECT_EQ(test, perf_pkg_register(&test_pmu, "perf_pkg_test"), -EINVAL);
+	test_register(test, 1000);
+	test_pmu.max_interval_us = 0;
+}
+
 static int perf_pkg_test_init(struct kunit *test)
 {
 	int cpu;
@@ -794,6 +1180,8 @@ static void perf_pkg_test_exit(struct kunit *test)
 	unsigned int i;
 
 	WRITE_ONCE(tst.err, 0);
+	WRITE_ONCE(tst.delay_us, 0);
+	WRITE_ONCE(tst.watched, false);
 	test_release_events();
 	set_cpus_allowed_ptr(current, cpu_possible_mask);
 	if (!pp)
@@ -828,6 +1216,8 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_no_resource_fails_the_open),
 	KUNIT_CASE(perf_pkg_timer_lives_with_its_counters),
 	KUNIT_CASE(perf_pkg_no_counter_starves),
+	KUNIT_CASE(perf_pkg_period_never_doubles),
+	KUNIT_CASE_SLOW(perf_pkg_rest_is_bounded),
 	KUNIT_CASE(perf_pkg_quiet_domain_needs_no_timer),
 	KUNIT_CASE_SLOW(perf_pkg_level_is_refreshed_until_it_is_still),
 	KUNIT_CASE(perf_pkg_failed_last_read_is_made_up_for),
@@ -835,7 +1225,15 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_reset_hardware_is_counted_on),
 	KUNIT_CASE(perf_pkg_unselected_domain_has_no_timer),
 	KUNIT_CASE(perf_pkg_read_refreshes_what_is_too_old),
+	KUNIT_CASE_SLOW(perf_pkg_others_have_no_timer),
+	KUNIT_CASE(perf_pkg_wake_does_not_wait),
+	KUNIT_CASE_SLOW(perf_pkg_hotplug_thread_is_counted),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),
+	KUNIT_CASE(perf_pkg_scoped_events_all_report),
+	KUNIT_CASE(perf_pkg_wide_event_sums_domains),
+	KUNIT_CASE_SLOW(perf_pkg_wide_event_outlives_a_domain),
+	KUNIT_CASE(perf_pkg_one_interrupt_refreshes_a_domain),
+	KUNIT_CASE(perf_pkg_interval_has_a_driver_limit),
 	{},
 };
 
