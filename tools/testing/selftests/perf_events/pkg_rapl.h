@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * For the tests of energy events (the PMU `power`) on an emulator that also
+ * tells the truth about its energy counters: MSRs that are not architectural,
+ * can be read on any CPU without touching the domain asked about, and let a
+ * test set what a counter shows or have it fail.
+ *
+ * An energy domain is a die on Intel's CPUs and a package on AMD's. In `topo`
+ * stand these domains, in the order in which Linux numbers them.
+ */
+#ifndef PKG_RAPL_H
+#define PKG_RAPL_H
+
+#include "pkg_fresh.h"
+
+#define RAPL_PMU	"/sys/bus/event_source/devices/power/"
+
+/* Longer than a value that read(2) takes may be old, by default */
+#define RAPL_AGE_US	2000
+/* An event counts in 2^-32 joules */
+#define RAPL_PER_UJ	(4294967296.0 / 1000000)
+
+/* The kinds of events, as in config */
+enum rapl_kind {
+	RAPL_CORES	= 1,
+	RAPL_PKG,
+	RAPL_RAM,
+	RAPL_KINDS,
+};
+
+static const char * const rapl_names[RAPL_KINDS] = {
+	[RAPL_CORES]	= "events/energy-cores",
+	[RAPL_PKG]	= "events/energy-pkg",
+	[RAPL_RAM]	= "events/energy-ram",
+};
+
+/* What is in the middle of the address of a test MSR */
+enum rapl_item {
+	RAPL_RDT_TOTAL		= 2,
+	RAPL_TRUTH_PKG		= 4,
+	RAPL_TRUTH_CORES,
+	RAPL_TRUTH_RAM,
+	RAPL_FAULT		= 15,
+};
+
+static const enum rapl_item rapl_items[RAPL_KINDS] = {
+	[RAPL_CORES]	= RAPL_TRUTH_CORES,
+	[RAPL_PKG]	= RAPL_TRUTH_PKG,
+	[RAPL_RAM]	= RAPL_TRUTH_RAM,
+};
+
+#define RAPL_TEST_MSR(item, id)	(0x52000000 | (item) << 20 | (id) << 12)
+
+static struct {
+	int	msr;
+	/* What the emulator calls the domains of topo */
+	int	id[PKG_MAX];
+	bool	amd;
+	/* The energy MSRs count in 2^-unit joules */
+	int	unit;
+	bool	has[RAPL_KINDS];
+} rapl;
+
+/*
+ * An event, and what it must have counted: the truth cannot be read at the very
+ * moment when an event starts or stops, but before and after.
+ */
+struct rapl_count {
+	int		fd;
+	/* Number of events in the group that it leads, 0: read alone */
+	int		group;
+	enum rapl_kind	kind;
+	/* Domains, by their index in topo */
+	unsigned int	mask;
+	/* Others than that of its CPU: they are asked, but not waited for */
+	bool		remote;
+	bool		on;
+	/* How often it was started */
+	int		starts;
+	/* The truth before and after the last start, in microjoules */
+	__u64		begin[2];
+	/* What was counted before that start: between these */
+	__u64		least;
+	__u64		most;
+};
+
+/* MSRs */
+
+static inline int rapl_rdmsr(__u32 msr, __u64 *val)
+{
+	return pread64(rapl.msr, val, sizeof(*val), msr) == sizeof(*val) ? 0 : -errno;
+}
+
+static inline int rapl_set_test_msr(enum rapl_item item, int domain, __u64 val)
+{
+	__u32 msr = RAPL_TEST_MSR(item, rapl.id[domain]);
+
+	return pwrite64(rapl.msr, &val, sizeof(val), msr) == sizeof(val) ? 0 : -errno;
+}
+
+static inline __u64 rapl_truth(enum rapl_kind kind, unsigned int mask)
+{
+	__u64 val, sum = 0;
+	int d;
+
+	for (d = 0; d < topo.nr; d++) {
+		if (!(mask & 1U << d))
+			continue;
+		if (rapl_rdmsr(RAPL_TEST_MSR(rapl_items[kind], rapl.id[d]), &val))
+			ksft_exit_fail_msg("the truth cannot be read: %s\n", strerror(errno));
+		sum += val;
+	}
+	return sum;
+}
+
+/* The counter wraps after that many more units */
+static inline int rapl_wrap_in(enum rapl_kind kind, int domain, __u32 units)
+{
+	return rapl_set_test_msr(rapl_items[kind], domain, -units);
+}
+
+static inline int rapl_fail(int domain, bool fail)
+{
+	return rapl_set_test_msr(RAPL_FAULT, domain, fail);
+}
+
+/* The machine */
+
+static inline bool rapl_is_amd(void)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	bool amd = false;
+	char line[256];
+
+	while (file && !amd && fgets(line, sizeof(line), file))
+		amd = !strncmp(line, "vendor_id", 9) && strstr(line, "AuthenticAMD");
+	if (file)
+		fclose(file);
+	return amd;
+}
+
+static inline void rapl_find_domains(void)
+{
+	char dir[64];
+	int cpu, id, d;
+
+	memset(&topo, 0, sizeof(topo));
+	for (cpu = 0; cpu < PKG_MAX_CPUS; cpu++) {
+		snprintf(dir, sizeof(dir), "/sys/devices/system/cpu/cpu%d/topology/", cpu);
+		id = pkg_get(dir, rapl.amd ? "physical_package_id" : "die_id");
+		if (id < 0)
+			continue;
+		for (d = 0; d < topo.nr && rapl.id[d] != id; d++)
+			;
+		if (d == PKG_MAX)
+			continue;
+		if (d == topo.nr) {
+			topo.pkg[topo.nr++].id = d;
+			rapl.id[d] = id;
+		}
+		topo.pkg[d].cpu[topo.pkg[d].nr_cpus++] = cpu;
+	}
+}
+
+/* Elsewhere an MSR that is not there reads 0 or fails: never both */
+static inline bool rapl_is_emulator(void)
+{
+	__u64 val;
+
+	return !rapl_rdmsr(RAPL_TEST_MSR(RAPL_RDT_TOTAL, 0), &val) &&
+	       rapl_rdmsr(RAPL_TEST_MSR(RAPL_RDT_TOTAL, 255), &val) == -EIO;
+}
+
+/* Stays on CPU 0 from now on. Returns NULL, or why there is nothing to test here. */
+static inline const char *rapl_init(int min_domains)
+{
+	char path[PATH_MAX];
+	__u64 units;
+	int kind;
+
+	if (geteuid())
+		return "needs root";
+	if (access(RAPL_PMU, F_OK))
+		return "no PMU power";
+	rapl.msr = open("/dev/cpu/0/msr", O_RDWR | O_CLOEXEC);
+	if (rapl.msr < 0)
+		return "no /dev/cpu/0/msr";
+	if (pkg_pin(0) || !rapl_is_emulator())
+		return "no emulator that tells the truth about energy";
+	rapl.amd = rapl_is_amd();
+	if (rapl_rdmsr(rapl.amd ? 0xc0010299 : 0x606, &units))
+		return "no unit of energy";
+	rapl.unit = units >> 8 & 0x1f;
+	for (kind = RAPL_CORES; kind < RAPL_KINDS; kind++) {
+		snprintf(path, sizeof(path), "%s%s", RAPL_PMU, rapl_names[kind]);
+		rapl.has[kind] = !access(path, F_OK);
+	}
+	rapl_find_domains();
+	return topo.nr < min_domains ? "needs more packages or dies" : NULL;
+}
+
+/* The CPU of a domain in the file cpumask, -1: none, -2: more than one */
+static inline int rapl_cpu(int domain)
+{
+	char line[256], *pos = line;
+	int cpu, c, found = -1;
+
+	fresh_get_line(RAPL_PMU, "cpumask", line, sizeof(line));
+	while (*pos) {
+		cpu = strtol(pos, &pos, 10);
+		pos += strspn(pos, ",");
+		for (c = 0; c < topo.pkg[domain].nr_cpus; c++)
+			if (topo.pkg[domain].cpu[c] == cpu)
+				found = found == -1 ? cpu : -2;
+	}
+	return found;
+}
+
+/* Events */
+
+static inline struct perf_event_attr rapl_attr(__u64 config)
+{
+	struct perf_event_attr attr = {
+		.type		= pkg_get(RAPL_PMU, "type"),
+		.size		= sizeof(attr),
+		.config		= config,
+		.disabled	= 1,
+	};
+
+	return attr;
+}
+
+/* @pkgmask: 0 for the domain of the CPU, which is what @mask says */
+static inline int rapl_open_mask(struct rapl_count *c, enum rapl_kind kind, unsigned int mask,
+				 int cpu, __u64 pkgmask)
+{
+	struct perf_event_attr attr = rapl_attr(kind);
+
+	attr.config1 = pkgmask;
+	*c = (struct rapl_count) {
+		.fd	= pkg_open(attr, -1, cpu, -1),
+		.kind	= kind,
+		.mask	= mask,
+		.remote	= pkgmask,
+	};
+	return c->fd < 0 ? c->fd : 0;
+}
+
+static inline int rapl_open(struct rapl_count *c, enum rapl_kind kind, int domain, int cpu)
+{
+	return rapl_open_mask(c, kind, 1U << domain, cpu, 0);
+}
+
+static inline __u64 rapl_truth_of(const struct rapl_count *c)
+{
+	return rapl_truth(c->kind, c->mask);
+}
+
+/* Around what starts it: with the truth before that */
+static inline void rapl_started(struct rapl_count *c, __u64 before)
+{
+	if (c->remote)
+		usleep(1000);
+	c->begin[0] = before;
+	c->begin[1] = rapl_truth_of(c);
+	c->starts++;
+	c->on = true;
+}
+
+static inline void rapl_stopped(struct rapl_count *c, __u64 before)
+{
+	if (c->remote)
+		usleep(1000);
+	c->least += before - c->begin[1];
+	c->most += rapl_truth_of(c) - c->begin[0];
+	c->on = false;
+}
+
+static inline void rapl_enable(struct rapl_count *c)
+{
+	__u64 before = rapl_truth_of(c);
+
+	ioctl(c->fd, PERF_EVENT_IOC_ENABLE, 0);
+	rapl_started(c, before);
+}
+
+static inline void rapl_disable(struct rapl_count *c)
+{
+	__u64 before = rapl_truth_of(c);
+
+	ioctl(c->fd, PERF_EVENT_IOC_DISABLE, 0);
+	rapl_stopped(c, before);
+}
+
+/* Of the group or the event; the leader's comes first */
+static inline int rapl_read(const struct rapl_count *c, __u64 *val)
+{
+	return pkg_read(c->fd, val, c->group);
+}
+
+static inline __u64 rapl_value(const struct rapl_count *c)
+{
+	__u64 val[PKG_MAX_CPUS];
+
+	return rapl_read(c, val) ? ~0ULL : val[0];
+}
+
+/* It takes off what has been read, so that must not be old */
+static inline void rapl_reset(struct rapl_count *c)
+{
+	__u64 before = rapl_truth_of(c);
+
+	usleep(RAPL_AGE_US);
+	rapl_value(c);
+	ioctl(c->fd, PERF_EVENT_IOC_RESET, 0);
+	c->least = 0;
+	c->most = 0;
+	c->starts = 0;
+	rapl_started(c, before);
+}
+
+/* Whether it fits a read of the hardware after @before, when the truth is @after now */
+static inline bool rapl_fits(const struct rapl_count *c, __u64 val, __u64 before, __u64 after)
+{
+	/* What is counted begins and ends at a whole unit */
+	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) * topo.nr;
+	__u64 least = c->least, most = c->most, uj = val / RAPL_PER_UJ;
+
+	if (c->on) {
+		least += before > c->begin[1] ? before - c->begin[1] : 0;
+		most += after - c->begin[0];
+	}
+	if (uj + slack >= least && uj <= most + slack)
+		return true;
+	ksft_print_msg("%s of domains 0x%x: %llu uJ are not between %llu and %llu\n",
+		       rapl_names[c->kind], c->mask, uj, least, most);
+	return false;
+}
+
+/* Whether read(2) is right */
+static inline bool rapl_right(const struct rapl_count *c)
+{
+	__u64 before = rapl_truth_of(c), val;
+
+	usleep(RAPL_AGE_US);
+	val = rapl_value(c);
+	return rapl_fits(c, val, before, rapl_truth_of(c));
+}
+
+#endif /* PKG_RAPL_H */
