@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define PORTS	"/sys/class/virtio-ports"
 #define LIST	SELFTESTS "/kselftest-list.txt"
 #define PREFIX	"perf_events:"
+#define ONLY	" pkg.only="
 /* As in settings */
 #define LIMIT_S	600
 
@@ -64,6 +66,28 @@ static FILE *port(const char *name)
 	if (dir)
 		closedir(dir);
 	return file ?: fopen("/dev/console", "w");
+}
+
+/* Whether the kernel's command line names the program, or none at all */
+static bool wanted(const char *program)
+{
+	static char line[4096];
+	FILE *file = fopen("/proc/cmdline", "r");
+	char *only, *name;
+
+	if (!file || !fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	if (file)
+		fclose(file);
+	only = strstr(line, ONLY);
+	if (!only)
+		return true;
+	only += strlen(ONLY);
+	only[strcspn(only, "\n ")] = '\0';
+	while ((name = strsep(&only, ",")))
+		if (!strcmp(name, program))
+			return true;
+	return false;
 }
 
 static void too_long(int sig)
@@ -126,7 +150,8 @@ int main(void)
 	while (list && fgets(line, sizeof(line), list)) {
 		line[strcspn(line, "\n")] = '\0';
 		/* No shell, no scripts */
-		if (strncmp(line, PREFIX "pkg_", strlen(PREFIX "pkg_")) || strstr(line, ".sh"))
+		if (strncmp(line, PREFIX "pkg_", strlen(PREFIX "pkg_")) || strstr(line, ".sh") ||
+		    !wanted(line + strlen(PREFIX)))
 			continue;
 		status = run(out, line + strlen(PREFIX));
 		if (WIFEXITED(status) && (!WEXITSTATUS(status) || WEXITSTATUS(status) == 4)) {
