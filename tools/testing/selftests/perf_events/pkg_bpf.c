@@ -23,6 +23,8 @@ TEST(pkg_bpf)
 
 #include "pkg_bpf.h"
 
+#define RAPL_PMU	"/sys/bus/event_source/devices/power/"
+
 FIXTURE(pkg_bpf)
 {
 	struct puppet p;
@@ -77,9 +79,23 @@ static void add_event(struct __test_metadata *_metadata, int map, __u32 key, int
 		TH_LOG("event %u: %s", key, strerror(errno));
 }
 
-TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
+/* Until each event has been read that often, or one cannot be */
+static void wait_for_reads(struct __test_metadata *_metadata, int results, __u64 reads)
 {
 	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+	struct pkg_bpf_result res;
+	__u32 i;
+
+	for (i = 0; i < PKG_BPF_EVENTS; i++) {
+		do {
+			usleep(1000);
+			ASSERT_EQ(0, bpf_map_lookup_elem(results, &i, &res));
+		} while (res.reads < reads && !res.errors && pkg_now(CLOCK_MONOTONIC) < end);
+	}
+}
+
+TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
+{
 	struct perf_event_attr attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
 	struct pkg_bpf_result res;
 	int fd[PKG_BPF_EVENTS];
@@ -94,12 +110,7 @@ TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
 
 	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
 	ASSERT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_ENABLE, 0));
-	for (i = 0; i < PKG_BPF_EVENTS; i++) {
-		do {
-			usleep(1000);
-			ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &i, &res));
-		} while (res.reads < 50 && !res.errors && pkg_now(CLOCK_MONOTONIC) < end);
-	}
+	wait_for_reads(_metadata, self->results, 50);
 	ASSERT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_DISABLE, 0));
 	pkg_stop(1);
 	ASSERT_EQ(0, puppet_wait(&self->p));
@@ -115,6 +126,49 @@ TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
 		EXPECT_LE(res.value, pkg_count(fd[i]));
 		EXPECT_LT(0, res.value);
 	}
+}
+
+/* Energy, from one CPU: of its own package, of another one, and of all */
+TEST_F_TIMEOUT(pkg_bpf, energy, 120)
+{
+	struct perf_event_attr attr = {
+		.type	= pkg_get(RAPL_PMU, "type"),
+		.size	= sizeof(attr),
+		.config	= 2,	/* energy-pkg */
+	};
+	long long interval = pkg_get(RAPL_PMU, "refresh_interval_us");
+	long long max_age = pkg_get(RAPL_PMU, "max_age_us");
+	struct pkg_bpf_result res;
+	int fd[PKG_BPF_EVENTS];
+	__u32 i;
+
+	if (interval < 0)
+		SKIP(return, "no PMU power with package-scope counters");
+	fd[0] = PKG_OPEN(attr, -1, self->cpu, -1);
+	fd[1] = PKG_OPEN(attr, -1, topo.pkg[1].cpu[0], -1);
+	attr.config1 = ~0ULL;
+	fd[2] = PKG_OPEN(attr, -1, self->cpu, -1);
+	for (i = 0; i < PKG_BPF_EVENTS; i++)
+		add_event(_metadata, self->events, i, fd[i]);
+
+	/* Nobody but the timer reads the hardware */
+	EXPECT_EQ(0, pkg_set_str(RAPL_PMU, "max_age_us", "off"));
+	EXPECT_EQ(0, pkg_set(RAPL_PMU, "refresh_interval_us", 10000));
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_ENABLE, 0));
+	wait_for_reads(_metadata, self->results, 50);
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_DISABLE, 0));
+	for (i = 0; i < PKG_BPF_EVENTS; i++) {
+		ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &i, &res));
+		EXPECT_EQ(0, res.errors)
+			TH_LOG("event %u: error %lld", i, res.last_error);
+		EXPECT_LE(50, res.reads);
+		EXPECT_LE(5, res.changes);
+		EXPECT_EQ(0, res.steps_back);
+		EXPECT_EQ(self->cpu, res.cpu);
+		EXPECT_LE(res.value, pkg_count(fd[i]));
+	}
+	EXPECT_EQ(0, pkg_set(RAPL_PMU, "refresh_interval_us", interval));
+	EXPECT_EQ(0, pkg_set(RAPL_PMU, "max_age_us", max_age));
 }
 
 /* What the core said before must still hold for an event of another PMU */
