@@ -7,7 +7,8 @@ export BASE ?= 6.12
 help:		## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); gsub(/[$$][(]BASE[)]/, "$(BASE)"); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  Variables:   BASE=$(BASE) (kernel), SEEDS=n (test), MINUTES=n (stress), MODEL=intel|amd, ACCEL=tcg|kvm (guests),'
-	@echo '               SIGNOFF="Name <mail>" (series)'
+	@echo '               SIGNOFF="Name <mail>" (series),'
+	@echo '               CONFIG=file, LOCALMODCONFIG=1, DEBUG_INFO=1 (deb)'
 
 run: ours	## the demonstration: two packages, real perf and trace-cmd (first time: some minutes)
 	@vm/run -n demo -- vm/demo
@@ -36,6 +37,10 @@ harvest:	## store the commits of out/$(BASE)/git back as files of this repositor
 series: deps	## out/series/*.patch, ready for `git am`
 	@series/export
 
+deb:		## Debian packages of the kernel with the series, for a real server: out/deb, see SERVER.md
+	@vm/deps deb
+	@series/deb
+
 check: deps	## check the series itself: applies, exports, builds commit by commit, checkpatch
 	@series/check
 
@@ -52,4 +57,4 @@ ours: emulator
 emulator: deps
 	@vm/qemu/build || [ $$? -eq 3 ]
 
-.PHONY: help run test bench debug-test stress shell tree harvest series check deps clean ours emulator
+.PHONY: help run test bench debug-test stress shell tree harvest series deb check deps clean ours emulator
