@@ -117,7 +117,8 @@ struct perf_pkg_counter {
  *		is sampled, or looked at by BPF on its own CPU, but not in an NMI:
  *		that may interrupt the read of a counter that is neither.
  * @start:	Optional. @event is scheduled in on this CPU: count for it.
- *		Interrupts off, the event's context locked.
+ *		Interrupts off, the event's context locked. Not called for events
+ *		that count several domains by a @scope and config1.
  * @stop:	Optional. @event is scheduled out on this CPU.
  *		Interrupts off, the event's context locked.
  * @counter_size: sizeof() the driver's counter, 0: struct perf_pkg_counter

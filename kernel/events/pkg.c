@@ -276,7 +276,7 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 	int ret, failed;
 	s64 delta;
 
-	if (!online && flags & PERF_PKG_GAUGE)
+	if (!online && (flags & PERF_PKG_GAUGE || perf_pkg_this_domain(pp) != dom))
 		return 0;
 
 	/* The domain comes back, and its hardware is not known yet, or was read before. */
@@ -396,7 +396,7 @@ static void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slo
 {
 	bool first;
 
-	guard(raw_spinlock)(&dom->lock);
+	lockdep_assert_held(&dom->lock);
 
 	if (slot->state == PERF_PKG_SLOT_LIVE)
 		return;
@@ -419,11 +419,8 @@ static void perf_pkg_link(struct perf_pkg_domain *dom, struct perf_pkg_slot *slo
 	perf_pkg_arm(dom);
 }
 
-/*
- * An event of the counter is scheduled in on this CPU, before the driver counts for
- * it. Interrupts are off.
- */
-void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+/* The slot is in use from now on. */
+static void perf_pkg_use(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	u64 now = ktime_get_mono_fast_ns();
 
@@ -435,12 +432,32 @@ void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	 * the stamp, and with smp_mb() in perf_pkg_end_pass().
 	 */
 	atomic_inc_return(&slot->active);
+}
+
+/*
+ * An event of the counter is scheduled in on this CPU, before the driver counts for
+ * it. Interrupts are off.
+ */
+void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	perf_pkg_use(dom, slot);
 
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE))
+	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE)) {
+		guard(raw_spinlock)(&dom->lock);
 		perf_pkg_link(dom, slot);
+	}
 	if (unlikely(READ_ONCE(dom->quiet)))
 		perf_pkg_wake(dom);
+}
+
+/* The same with the domain locked, on a CPU of it or while it has none */
+void perf_pkg_activate_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	perf_pkg_use(dom, slot);
+	perf_pkg_link(dom, slot);
+	if (dom->quiet)
+		perf_pkg_wake_locked(dom);
 }
 
 /* It is scheduled out, after its last value was published. Interrupts are off. */
@@ -489,6 +506,11 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	lockdep_assert_held(&pp->mutex);
 
 	if (WARN_ON_ONCE(!desc->width || desc->width > 64))
+		return ERR_PTR(-EINVAL);
+
+	/* Nobody would read it when the domain goes and returns. */
+	if (WARN_ON_ONCE(desc->flags & PERF_PKG_NO_TIMER &&
+			 desc->flags & PERF_PKG_FREE_RUNNING))
 		return ERR_PTR(-EINVAL);
 
 	counter = kzalloc(size, GFP_KERNEL);
@@ -595,12 +617,22 @@ static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
 	return dom;
 }
 
+/* The first CPU of the domain comes: its hardware may have started anew. */
+static void perf_pkg_blind_all(struct perf_pkg_domain *dom)
+{
+	struct perf_pkg_slot *slot;
+
+	list_for_each_entry(slot, &dom->slots, node)
+		perf_pkg_blind(dom, slot);
+	list_for_each_entry(slot, &dom->others, node)
+		perf_pkg_blind(dom, slot);
+}
+
 static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 {
 	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
 	int id = pp->ppmu->domain_id(cpu);
 	struct perf_pkg_domain *dom;
-	struct perf_pkg_slot *slot;
 	bool first, moves;
 
 	if (id < 0)
@@ -614,6 +646,8 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		first = cpumask_empty(&dom->cpus);
 		cpumask_set_cpu(cpu, &dom->cpus);
+		if (first)
+			perf_pkg_blind_all(dom);
 		moves = dom->timer_cpu >= 0 && !perf_pkg_may_interrupt(dom->timer_cpu) &&
 			perf_pkg_may_interrupt(cpu);
 	}
@@ -627,15 +661,7 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	if (!first)
 		return 0;
 
-	/* The domain is back, its hardware may have started anew. */
-	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
-		list_for_each_entry(slot, &dom->slots, node)
-			perf_pkg_blind(dom, slot);
-		list_for_each_entry(slot, &dom->others, node)
-			perf_pkg_blind(dom, slot);
-	}
 	perf_pkg_refresh_all(dom);
-	perf_pkg_adjust_parts(dom);
 
 	guard(raw_spinlock_irqsave)(&dom->lock);
 
@@ -681,7 +707,7 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 	}
 
 	/* The core would move the events of the CPU in its cpumask alone. */
-	to = cpumask_first(&dom->cpus);
+	to = perf_pkg_choose_cpu(dom);
 	if (pp->ppmu->pmu.scope != PERF_PMU_SCOPE_NONE && to < nr_cpu_ids)
 		perf_pmu_migrate_context(&pp->ppmu->pmu, cpu, to);
 

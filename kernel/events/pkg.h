@@ -63,7 +63,8 @@ enum perf_pkg_slot_state {
  * @active:	Number of the counter's events that are scheduled in on the
  *		domain. While it is 0, the slot is exact unless it is a gauge's:
  *		nothing counts for it, and what did was read when it stopped.
- *		Falls after the last value was published.
+ *		Falls after the last value was published, or when nobody is left
+ *		who reads it.
  * @failed:	Number of reads that failed, so that a slot may not be exact
  * @made_up:	What @failed was before the last read that succeeded
  *
@@ -246,6 +247,8 @@ struct perf_pkg_window {
  * @wanted:	The event is scheduled in. Written where that happens, with
  *		interrupts off.
  * @active:	What became of @wanted. Under perf_pkg_domain::lock.
+ * @in_use:	The part of a wide event counts in perf_pkg_slot::active, from when
+ *		it is first wanted. Under perf_pkg_domain::lock.
  * @node:	Entry in perf_pkg_domain::events
  * @seq:	Lets an NMI read one of the two @window while the other is written
  * @window:	Under perf_pkg_domain::lock
@@ -257,6 +260,7 @@ struct perf_pkg_part {
 	struct perf_pkg_domain	*domain;
 	bool			wanted;
 	bool			active;
+	bool			in_use;
 	struct list_head	node;
 	seqcount_latch_t	seq;
 	struct perf_pkg_window	window[2];
@@ -271,8 +275,10 @@ struct perf_pkg_part {
  * @mask:	If not 0: sum only the slots with these indices. Constant.
  * @age:	The event reports the age of the counter, not its value. Constant.
  * @ref:	The event and its children
- * @wide:	The event counts in domains other than that of its CPU, too: it
- *		keeps its counter in use there as long as it is open. Constant.
+ * @wide:	The event counts in domains other than that of its CPU, too, and
+ *		keeps its counter in use there until it is closed. Constant.
+ * @settle:	Tells other domains that the event was scheduled in or out, if it is
+ *		@wide
  * @owner:	Who opened the event: in a set of CPU events alike, of one owner,
  *		only those of one CPU report. NULL: each does. Constant.
  * @cpu:	The CPU of the event. Constant.
@@ -291,6 +297,7 @@ struct perf_pkg_event {
 	refcount_t		ref;
 
 	bool			wide;
+	struct irq_work		settle;
 	struct pid		*owner;
 	int			cpu;
 	u64			config[4];
@@ -319,6 +326,7 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
 
 void perf_pkg_activate(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_activate_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 void perf_pkg_deactivate(struct perf_pkg_slot *slot);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 		     u64 stamp, bool locked);
@@ -330,6 +338,7 @@ int perf_pkg_publish_here(struct perf_pkg_domain *dom,
 void perf_pkg_init_timer(struct perf_pkg_domain *dom);
 void perf_pkg_arm(struct perf_pkg_domain *dom);
 void perf_pkg_wake(struct perf_pkg_domain *dom);
+void perf_pkg_wake_locked(struct perf_pkg_domain *dom);
 void perf_pkg_hold(struct perf_pkg_domain *dom);
 void perf_pkg_release(struct perf_pkg_domain *dom);
 void perf_pkg_refresh_all(struct perf_pkg_domain *dom);
@@ -339,17 +348,16 @@ unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom);
 
 /* pkg_pmu.c: events */
 
-u64 perf_pkg_age(const struct perf_pkg_event *pe);
+u64 perf_pkg_slot_age(const struct perf_pkg_slot *slot);
 
 /* pkg_window.c: what CPU events report of whole domains */
 
 void perf_pkg_join_set(struct perf_pkg_event *pe, struct perf_pkg_part *part,
 		       struct perf_pkg_domain *dom);
 void perf_pkg_leave_set(struct perf_pkg_part *part);
-void perf_pkg_widen(struct perf_pkg_event *pe);
-void perf_pkg_narrow(struct perf_pkg_event *pe);
+void perf_pkg_init_wide(struct perf_pkg_event *pe);
 void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted);
-void perf_pkg_adjust_parts(struct perf_pkg_domain *dom);
+void perf_pkg_settled(struct perf_pkg_event *pe);
 u64 perf_pkg_parts_value(const struct perf_pkg_event *pe);
 bool perf_pkg_is_closed(const struct perf_pkg_event *pe);
 

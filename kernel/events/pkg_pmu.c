@@ -66,8 +66,15 @@ static bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
 	return idx >= pe->first && idx - pe->first < perf_pkg_nr_slots(pe);
 }
 
+u64 perf_pkg_slot_age(const struct perf_pkg_slot *slot)
+{
+	u64 stamp = perf_pkg_slot_stamp(slot), now = ktime_get_mono_fast_ns();
+
+	return stamp && now > stamp ? now - stamp : 0;
+}
+
 /* ns since the oldest read, 0 if there is none that may be too old */
-u64 perf_pkg_age(const struct perf_pkg_event *pe)
+static u64 perf_pkg_age(const struct perf_pkg_event *pe)
 {
 	const struct perf_pkg_slot *slot = &pe->counter->slot[pe->first];
 	unsigned int i, nr = perf_pkg_nr_slots(pe);
@@ -181,7 +188,8 @@ static u64 perf_pkg_oldest(const struct perf_pkg *pp, u64 now)
 
 /*
  * pmu::sync_count(): the core calls it for read(2), before ->count(). What is still
- * too old afterwards could not be read.
+ * too old afterwards could not be read. A wide event that was disabled stands still
+ * from here on.
  */
 static void perf_pkg_event_sync_count(struct perf_event *event)
 {
@@ -189,6 +197,7 @@ static void perf_pkg_event_sync_count(struct perf_event *event)
 	struct perf_pkg_read read = { .pe = pe };
 	unsigned int i, nr = perf_pkg_nr_slots(pe);
 
+	perf_pkg_settled(pe);
 	if (!READ_ONCE(pe->counter->pp->max_age_us) || event->parent || perf_pkg_is_closed(pe))
 		return;
 
@@ -330,7 +339,9 @@ static void perf_pkg_event_read(struct perf_event *event)
 	    !raw_spin_trylock(&dom->lock))
 		return;
 
-	perf_pkg_publish(dom, &pe->counter->slot[dom->idx], now, true);
+	/* ->add() is about to put a new slot on the domain's list. */
+	if (pe->counter->slot[dom->idx].state != PERF_PKG_SLOT_NEW)
+		perf_pkg_publish(dom, &pe->counter->slot[dom->idx], now, true);
 	raw_spin_unlock(&dom->lock);
 }
 
@@ -341,13 +352,12 @@ static void perf_pkg_event_put(struct perf_pkg_event *pe)
 	if (!refcount_dec_and_test(&pe->ref))
 		return;
 
+	perf_pkg_settled(pe);
 	for (i = 0; i < pe->nr_parts; i++)
 		perf_pkg_leave_set(&pe->part[i]);
-	if (pe->wide)
-		perf_pkg_narrow(pe);
 	put_pid(pe->owner);
 	perf_pkg_counter_put(pe->counter);
-	kfree_rcu(pe, rcu);
+	kvfree_rcu(pe, rcu);
 }
 
 static void perf_pkg_event_destroy(struct perf_event *event)
@@ -411,13 +421,12 @@ static void perf_pkg_select_wide(struct perf_pkg_event *pe, u64 mask)
 	struct perf_pkg *pp = pe->counter->pp;
 	unsigned int i;
 
+	perf_pkg_init_wide(pe);
 	perf_pkg_select_all(pe, mask);
 	for (i = 0; i < pe->nr_parts; i++) {
 		if (!mask || (i < PERF_PKG_MAX_SELECT && mask & BIT_ULL(i)))
 			perf_pkg_join_set(pe, &pe->part[i], &pp->domain[i]);
 	}
-	perf_pkg_widen(pe);
-	pe->wide = true;
 }
 
 /* How many parts the event will have */
@@ -551,7 +560,7 @@ static int perf_pkg_event_init(struct perf_event *event)
 		return PTR_ERR(counter);
 
 	nr_parts = perf_pkg_nr_parts(event, counter, age);
-	pe = kzalloc(struct_size(pe, part, nr_parts), GFP_KERNEL);
+	pe = kvzalloc(struct_size(pe, part, nr_parts), GFP_KERNEL);
 	if (!pe) {
 		perf_pkg_counter_put(counter);
 		return -ENOMEM;

@@ -136,8 +136,10 @@ static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
 }
 
 /* A timer that runs at its normal rate needs nothing, any other is armed anew. */
-static void perf_pkg_wake_locked(struct perf_pkg_domain *dom)
+void perf_pkg_wake_locked(struct perf_pkg_domain *dom)
 {
+	lockdep_assert_held(&dom->lock);
+
 	if (dom->quiet > 1)
 		perf_pkg_timer_stopped(dom);
 	WRITE_ONCE(dom->quiet, 0);

@@ -8,24 +8,24 @@
  * event for several domains has one in each, its parts:
  *
  *	CPU of the event			CPU of another domain
- *	part->wanted = true
- *	smp_mb()
- *	dom->cpus empty ?			dom->cpus = this CPU (online)
- *	  no: irq_work_queue_on()  ------->	perf_pkg_part_work(): opens
- *						smp_mb()
- *	  yes: the hotplug callback sees	part->wanted ?
+ *	->add(), ->del(): part->wanted
+ *	perf_pkg_settle(), by irq_work  ----->	perf_pkg_part_work(), by irq_work:
+ *						opens or closes what is not as wanted
  *
- * Such an event keeps its counter in use in its domains from open to close, so that
- * only the windows depend on when it is scheduled.
+ * The core takes events off a CPU and puts them back at once when others come. Such an
+ * event does not notice, as perf_pkg_settle() runs when interrupts are on again. A domain
+ * without a CPU has nothing to read: who wants its part opened or closed does that
+ * under the domain's lock.
+ *
+ * With its first window in a domain such an event puts its counter to use there, until
+ * it is closed.
  */
-#include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/irq_work.h>
-#include <linux/irqflags.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
+#include <linux/minmax.h>
 #include <linux/seqlock.h>
-#include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
 
@@ -38,8 +38,9 @@ static struct perf_pkg_slot *perf_pkg_part_slot(const struct perf_pkg_part *part
 
 static u64 perf_pkg_part_level(const struct perf_pkg_part *part)
 {
-	return part->pe->age ? perf_pkg_age(part->pe) :
-			       atomic64_read(&perf_pkg_part_slot(part)->value);
+	const struct perf_pkg_slot *slot = perf_pkg_part_slot(part);
+
+	return part->pe->age ? perf_pkg_slot_age(slot) : atomic64_read(&slot->value);
 }
 
 static void perf_pkg_write_window(struct perf_pkg_part *part, struct perf_pkg_window window)
@@ -154,7 +155,7 @@ static void perf_pkg_close_window(struct perf_pkg_part *part)
 	}
 }
 
-/* On a CPU of the domain */
+/* On a CPU of the domain, or if it has none, on any */
 static void perf_pkg_adjust_part(struct perf_pkg_part *part)
 {
 	bool wanted = READ_ONCE(part->wanted);
@@ -163,6 +164,11 @@ static void perf_pkg_adjust_part(struct perf_pkg_part *part)
 
 	if (part->active == wanted)
 		return;
+
+	if (part->pe->wide && !part->in_use) {
+		perf_pkg_activate_locked(part->domain, perf_pkg_part_slot(part));
+		part->in_use = true;
+	}
 
 	if (wanted)
 		perf_pkg_open_window(part);
@@ -179,48 +185,60 @@ static void perf_pkg_part_work(struct irq_work *work)
 	perf_pkg_adjust_part(part);
 }
 
-/* The first CPU of the domain is online: nobody could be asked before. */
-void perf_pkg_adjust_parts(struct perf_pkg_domain *dom)
-{
-	struct perf_pkg_part *part;
-
-	/* Pairs with smp_mb() in perf_pkg_want_part(): the CPU is in perf_pkg_domain::cpus. */
-	smp_mb();
-
-	guard(raw_spinlock_irqsave)(&dom->lock);
-
-	list_for_each_entry(part, &dom->events, node) {
-		if (part->pe->wide)
-			perf_pkg_adjust_part(part);
-	}
-}
-
-/* The event is scheduled in or out on this CPU. Interrupts are off. */
-static void perf_pkg_want_part(struct perf_pkg_part *part, bool wanted)
+static void perf_pkg_settle_part(struct perf_pkg_part *part)
 {
 	struct perf_pkg_domain *dom = part->domain;
 	unsigned int cpu;
 
-	WRITE_ONCE(part->wanted, wanted);
-	if (dom == perf_pkg_this_domain(part->pe->counter->pp)) {
-		perf_pkg_part_work(&part->work);
-		return;
-	}
+	guard(raw_spinlock)(&dom->lock);
 
-	/* Pairs with smp_mb() in perf_pkg_adjust_parts(). */
-	smp_mb();
+	if (part->active == READ_ONCE(part->wanted))
+		return;
+
 	cpu = perf_pkg_choose_cpu(dom);
-	if (cpu < nr_cpu_ids)
+	if (cpu >= nr_cpu_ids || dom == perf_pkg_this_domain(dom->pp))
+		perf_pkg_adjust_part(part);
+	else
 		irq_work_queue_on(&part->work, cpu);
 }
 
-void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted)
+static void perf_pkg_settle(struct irq_work *work)
 {
+	struct perf_pkg_event *pe = container_of(work, struct perf_pkg_event, settle);
 	unsigned int i;
 
 	for (i = 0; i < pe->nr_parts; i++) {
 		if (pe->part[i].domain)
-			perf_pkg_want_part(&pe->part[i], wanted);
+			perf_pkg_settle_part(&pe->part[i]);
+	}
+}
+
+/* The event is scheduled in or out on this CPU. Interrupts are off. */
+void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted)
+{
+	unsigned int i;
+
+	for (i = 0; i < pe->nr_parts; i++)
+		WRITE_ONCE(pe->part[i].wanted, wanted);
+
+	if (pe->wide)
+		irq_work_queue(&pe->settle);
+	else
+		perf_pkg_part_work(&pe->part[0].work);
+}
+
+/* Waits until other domains know whether the event is scheduled in. May sleep. */
+void perf_pkg_settled(struct perf_pkg_event *pe)
+{
+	unsigned int i;
+
+	if (!pe->wide)
+		return;
+
+	irq_work_sync(&pe->settle);
+	for (i = 0; i < pe->nr_parts; i++) {
+		if (pe->part[i].domain)
+			irq_work_sync(&pe->part[i].work);
 	}
 }
 
@@ -237,66 +255,24 @@ void perf_pkg_join_set(struct perf_pkg_event *pe, struct perf_pkg_part *part,
 	list_add_tail(&part->node, &dom->events);
 }
 
+void perf_pkg_init_wide(struct perf_pkg_event *pe)
+{
+	pe->wide = true;
+	pe->settle = IRQ_WORK_INIT_HARD(perf_pkg_settle);
+}
+
+/* The event is gone, and perf_pkg_settled(). */
 void perf_pkg_leave_set(struct perf_pkg_part *part)
 {
 	if (!part->domain)
 		return;
 
-	irq_work_sync(&part->work);
+	if (part->in_use)
+		perf_pkg_deactivate(perf_pkg_part_slot(part));
 
 	guard(raw_spinlock_irqsave)(&part->domain->lock);
 
 	list_del(&part->node);
-}
-
-/* Events that count in other domains than their own keep their counter in use there. */
-
-struct perf_pkg_use {
-	struct perf_pkg_domain	*dom;
-	struct perf_pkg_slot	*slot;
-};
-
-static void perf_pkg_activate_for(void *info)
-{
-	struct perf_pkg_use *use = info;
-
-	perf_pkg_activate(use->dom, use->slot);
-}
-
-/* Domains without a CPU, and those that there may be one day, are told now, too. */
-void perf_pkg_widen(struct perf_pkg_event *pe)
-{
-	struct perf_pkg_part *part;
-	unsigned int i, cpu;
-
-	guard(cpus_read_lock)();
-
-	for (i = 0; i < pe->nr_parts; i++) {
-		struct perf_pkg_use use = { };
-
-		part = &pe->part[i];
-		if (!part->domain)
-			continue;
-		use.dom = part->domain;
-		use.slot = perf_pkg_part_slot(part);
-		cpu = cpumask_first(&use.dom->cpus);
-		if (cpu < nr_cpu_ids) {
-			smp_call_function_single(cpu, perf_pkg_activate_for, &use, true);
-		} else {
-			guard(irqsave)();
-			perf_pkg_activate_for(&use);
-		}
-	}
-}
-
-void perf_pkg_narrow(struct perf_pkg_event *pe)
-{
-	unsigned int i;
-
-	for (i = 0; i < pe->nr_parts; i++) {
-		if (pe->part[i].domain)
-			perf_pkg_deactivate(perf_pkg_part_slot(&pe->part[i]));
-	}
 }
 
 /* Reading, in any context */
@@ -326,16 +302,15 @@ static u64 perf_pkg_part_value(const struct perf_pkg_part *part)
 
 u64 perf_pkg_parts_value(const struct perf_pkg_event *pe)
 {
+	u64 value, sum = 0;
 	unsigned int i;
-	u64 sum = 0;
-
-	/* The oldest of all domains is not their sum. */
-	if (pe->age && pe->wide)
-		return perf_pkg_age(pe);
 
 	for (i = 0; i < pe->nr_parts; i++) {
-		if (pe->part[i].domain)
-			sum += perf_pkg_part_value(&pe->part[i]);
+		if (!pe->part[i].domain)
+			continue;
+		value = perf_pkg_part_value(&pe->part[i]);
+		/* As old as the oldest */
+		sum = pe->age ? max(sum, value) : sum + value;
 	}
 
 	return sum;

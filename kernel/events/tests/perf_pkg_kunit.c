@@ -1077,7 +1077,8 @@ static void perf_pkg_wide_event_sums_domains(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(there), 7);
 
 	perf_event_disable(all);
-	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, false));
+	KUNIT_EXPECT_EQ(test, test_count(all), 12);
+	KUNIT_EXPECT_FALSE(test, test_part(all, 1)->active);
 	atomic64_add(100, &tst.hw[0]);
 	atomic64_add(100, &tst.hw[1]);
 	test_refresh(all, 0);
@@ -1094,30 +1095,54 @@ static void perf_pkg_wide_event_sums_domains(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(all), 14);
 }
 
+/* The core takes events off and puts them back when others come: that stays on the CPU. */
+static void perf_pkg_wide_event_is_left_alone(struct kunit *test)
+{
+	struct perf_event *all;
+	unsigned int reads;
+	int i;
+
+	test_register_scoped(test, 0);
+	test_run_on(test, 0);
+	all = test_event(test, TEST_FREE, 0, TEST_ALL);
+	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, true));
+	reads = test_reads(all, 1);
+	for (i = 0; i < 5; i++)
+		test_event(test, TEST_COUNT, 0, -1);
+	msleep(20);
+
+	KUNIT_EXPECT_GT(test, test_reads(all, 0), 1);
+	KUNIT_EXPECT_EQ(test, test_reads(all, 1), reads);
+}
+
 /* A domain that comes later joins, and what it had counted before it went is kept. */
 static void perf_pkg_wide_event_outlives_a_domain(struct kunit *test)
 {
-	struct perf_event *before, *while_off;
+	struct perf_event *before, *while_off, *disabled;
 
 	test_register_scoped(test, 1000);
 	test_run_on(test, 0);
 	before = test_event(test, TEST_FREE, 0, TEST_ALL);
+	disabled = test_event(test, TEST_FREE, 0, TEST_ALL);
 	KUNIT_EXPECT_TRUE(test, test_part_gets(before, 1, true));
+	KUNIT_EXPECT_TRUE(test, test_part_gets(disabled, 1, true));
 	atomic64_add(3, &tst.hw[1]);
 	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
 	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
 	KUNIT_EXPECT_EQ(test, test_count(before), 3);
 	while_off = test_event(test, TEST_FREE, 0, TEST_ALL);
-	KUNIT_EXPECT_FALSE(test, READ_ONCE(test_part(while_off, 1)->active));
+	KUNIT_EXPECT_TRUE(test, test_part_gets(while_off, 1, true));
+	perf_event_disable(disabled);
+	KUNIT_EXPECT_EQ(test, test_count(disabled), 3);
 	atomic64_add(1000, &tst.hw[1]);
 
 	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
-	KUNIT_EXPECT_TRUE(test, test_part(while_off, 1)->active);
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 3));
 	atomic64_add(4, &tst.hw[1]);
 	test_refresh(before, 3);
 	KUNIT_EXPECT_EQ(test, test_count(before), 7);
 	KUNIT_EXPECT_EQ(test, test_count(while_off), 4);
+	KUNIT_EXPECT_EQ(test, test_count(disabled), 3);
 	KUNIT_EXPECT_EQ(test, add_cpu(1), 0);
 }
 
@@ -1231,6 +1256,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_over),
 	KUNIT_CASE(perf_pkg_scoped_events_all_report),
 	KUNIT_CASE(perf_pkg_wide_event_sums_domains),
+	KUNIT_CASE(perf_pkg_wide_event_is_left_alone),
 	KUNIT_CASE_SLOW(perf_pkg_wide_event_outlives_a_domain),
 	KUNIT_CASE(perf_pkg_one_interrupt_refreshes_a_domain),
 	KUNIT_CASE(perf_pkg_interval_has_a_driver_limit),

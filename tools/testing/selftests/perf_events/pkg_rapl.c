@@ -680,10 +680,12 @@ static int only_timer(int interval_us)
 	return rapl_set(FRESH_INTERVAL, interval_us) ?: rapl_set_str(FRESH_MAX_AGE, "off");
 }
 
-/* Half of what a counter takes to wrap at 1000 W */
+/* Half of what the finest counter takes to wrap at 1000 W. DRAM's unit is fixed on servers. */
 static long long longest_interval(void)
 {
-	return 1000LL << (31 - rapl.unit);
+	int unit = rapl.has[RAPL_RAM] && rapl.unit < 16 ? 16 : rapl.unit;
+
+	return 1000LL << (31 - unit);
 }
 
 TEST_F(rapl_engine, defaults)
@@ -819,8 +821,7 @@ static bool mask_is_right(struct rapl_test *t, enum rapl_kind kind, unsigned int
 
 /*
  * Any domains, whatever CPU the event is bound to. Each enabled event restarts the
- * others on its CPU. In other domains that takes a moment, in which nothing is
- * counted: hence the reset.
+ * others on its CPU, which other domains must not notice.
  */
 TEST_F_TIMEOUT(rapl_engine, pkgmask, 120)
 {
@@ -838,8 +839,6 @@ TEST_F_TIMEOUT(rapl_engine, pkgmask, 120)
 			ASSERT_TRUE(mask_is_right(t, kind, mask, mask));
 		ASSERT_TRUE(mask_is_right(t, kind, all, ~0ULL));
 	}
-	for (i = 0; i < t->nr; i++)
-		rapl_reset(&t->c[i]);
 	for (d = 0; d < topo.nr; d++) {
 		ASSERT_EQ(0, burn(t, d));
 		EXPECT_TRUE(all_right(t));
