@@ -104,8 +104,10 @@ struct perf_pkg_counter {
  *		zeroed with a width of 64. Not called for inherited events and
  *		for "age". Task context, may sleep. Returns 0 or -errno.
  * @counter_init: Optional. Gets the new @counter what it needs, from the
- *		hardware or in memory. Task context, may sleep. Returns 0 or
- *		-errno: -EBUSY or -ENOSPC where the hardware has no more.
+ *		hardware or in memory. Task context, may sleep; unless the PMU is
+ *		in perf_sw_context, perhaps under the mutex of a CPU's context,
+ *		so without the CPU hotplug lock. Returns 0 or -errno: -EBUSY or
+ *		-ENOSPC where the hardware has no more.
  * @counter_exit: Optional. Undoes @counter_init. Task context, may sleep.
  * @read:	Reads @counter in the domain of the calling CPU. Hard interrupt
  *		context or interrupts off, several CPUs of a domain at once

@@ -8,6 +8,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/export.h>
 #include <linux/init.h>
+#include <linux/lockdep.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
@@ -790,18 +791,20 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 	pp->budget_us = PERF_PKG_BUDGET_US;
 	pp->cpu_percent = PERF_PKG_CPU_PERCENT;
 	pp->max_domains = nr;
-	mutex_init(&pp->mutex);
+	lockdep_register_key(&pp->mutex_key);
+	__mutex_init(&pp->mutex, "perf_pkg::mutex", &pp->mutex_key);
 	INIT_LIST_HEAD(&pp->counters);
 	for (i = 0; i < nr; i++)
 		perf_pkg_init_domain(pp, i);
 
 	ret = cpuhp_state_add_instance(perf_pkg_cpuhp_state, &pp->hp_node);
 	if (ret)
-		goto free_percpu;
+		goto unregister_key;
 
 	return pp;
 
-free_percpu:
+unregister_key:
+	lockdep_unregister_key(&pp->mutex_key);
 	free_percpu(pp->cpu_domain);
 free_groups:
 	kfree(pp->groups);
@@ -822,6 +825,7 @@ void perf_pkg_destroy(struct perf_pkg *pp)
 		irq_work_sync(&pp->domain[i].arm_work);
 	}
 
+	lockdep_unregister_key(&pp->mutex_key);
 	free_percpu(pp->cpu_domain);
 	kfree(pp->groups);
 	kvfree(pp);

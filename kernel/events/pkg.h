@@ -8,6 +8,7 @@
 #include <linux/hrtimer.h>
 #include <linux/irq_work.h>
 #include <linux/list.h>
+#include <linux/lockdep_types.h>
 #include <linux/mutex.h>
 #include <linux/perf_pkg.h>
 #include <linux/refcount.h>
@@ -189,6 +190,8 @@ struct perf_pkg_domain {
  * @name:	Name of the PMU. Constant.
  * @mutex:	Serialises changes of @counters and of @interval_us. Not taken at
  *		hotplug.
+ * @mutex_key:	What drivers do under @mutex differs, and so does what it is taken
+ *		under.
  * @counters:	All counters of the PMU. Under @mutex.
  * @interval_us: Refresh interval in us, 0: no timer
  * @budget_us:	Time of a slice of the timer, in us. Read without a lock, as
@@ -211,6 +214,7 @@ struct perf_pkg {
 	const char			*name;
 	/* Tasks only, see above */
 	struct mutex			mutex;
+	struct lock_class_key		mutex_key;
 	struct list_head		counters;
 	unsigned int			interval_us;
 	unsigned int			budget_us;

@@ -17,6 +17,8 @@
 
 /* Longer than a value that read(2) takes may be old, by default */
 #define RAPL_AGE_US	2000
+/* What is lost each time the core takes an event off its CPU and puts it back, at most */
+#define RAPL_RESTART_UJ	500
 /* An event counts in 2^-32 joules */
 #define RAPL_PER_UJ	(4294967296.0 / 1000000)
 
@@ -77,6 +79,8 @@ struct rapl_count {
 	bool		on;
 	/* How often it was started */
 	int		starts;
+	/* How often the core stopped it and started it again at once */
+	int		restarts;
 	/* The truth before and after the last start, in microjoules */
 	__u64		begin[2];
 	/* What was counted before that start: between these */
@@ -323,7 +327,8 @@ static inline void rapl_reset(struct rapl_count *c)
 static inline bool rapl_fits(const struct rapl_count *c, __u64 val, __u64 before, __u64 after)
 {
 	/* What is counted begins and ends at a whole unit */
-	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) * topo.nr;
+	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) * topo.nr +
+		      c->restarts * RAPL_RESTART_UJ;
 	__u64 least = c->least, most = c->most, uj = val / RAPL_PER_UJ;
 
 	if (c->on) {
