@@ -213,11 +213,9 @@ static struct perf_event *test_open(u64 config, int cpu, int domain)
 		.type		= test_pmu.pmu.type,
 		.size		= sizeof(attr),
 		.config		= config,
-		.config1	= domain < 0 ? 0 : BIT_ULL(domain),
+		.config1	= domain == TEST_ALL ? PERF_PKG_SELECT_ALL :
+				  domain < 0 ? 0 : BIT_ULL(domain),
 	};
-
-	if (domain == TEST_ALL)
-		attr.config1 = PERF_PKG_SELECT_ALL;
 
 	return perf_event_create_kernel_counter(&attr, cpu, cpu < 0 ? current : NULL,
 						NULL, NULL);
