@@ -283,12 +283,12 @@ static struct perf_pkg_part *test_part(struct perf_event *event, int domain)
 }
 
 /* Windows of other domains open and close there. */
-static bool test_part_gets(struct perf_event *event, int domain, bool active)
+static bool test_part_gets(struct perf_event *event, int domain, bool open)
 {
 	int i;
 
 	for (i = 0; i < 250; i++) {
-		if (READ_ONCE(test_part(event, domain)->active) == active)
+		if (READ_ONCE(test_part(event, domain)->window[0].open) == open)
 			return true;
 		msleep(20);
 	}
