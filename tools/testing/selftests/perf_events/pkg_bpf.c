@@ -94,10 +94,29 @@ static void wait_for_reads(struct __test_metadata *_metadata, int results, __u64
 	}
 }
 
+/* What the program saw grew, up to what read(2) says */
+static void check_reads(struct __test_metadata *_metadata, FIXTURE_DATA(pkg_bpf) * self,
+			const int *fd)
+{
+	struct pkg_bpf_result res;
+	__u32 i;
+
+	for (i = 0; i < PKG_BPF_EVENTS; i++) {
+		ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &i, &res));
+		EXPECT_EQ(0, res.errors)
+			TH_LOG("event %u: error %lld", i, res.last_error);
+		EXPECT_LE(50, res.reads);
+		EXPECT_LE(5, res.changes);
+		EXPECT_EQ(0, res.steps_back);
+		EXPECT_EQ(self->cpu, res.cpu);
+		EXPECT_LE(res.value, pkg_count(fd[i]));
+		EXPECT_LT(0, res.value);
+	}
+}
+
 TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
 {
 	struct perf_event_attr attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
-	struct pkg_bpf_result res;
 	int fd[PKG_BPF_EVENTS];
 	__u32 i;
 
@@ -115,17 +134,7 @@ TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
 	pkg_stop(1);
 	ASSERT_EQ(0, puppet_wait(&self->p));
 
-	for (i = 0; i < PKG_BPF_EVENTS; i++) {
-		ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &i, &res));
-		EXPECT_EQ(0, res.errors)
-			TH_LOG("event %u: error %lld", i, res.last_error);
-		EXPECT_LE(50, res.reads);
-		EXPECT_LE(5, res.changes);
-		EXPECT_EQ(0, res.steps_back);
-		EXPECT_EQ(self->cpu, res.cpu);
-		EXPECT_LE(res.value, pkg_count(fd[i]));
-		EXPECT_LT(0, res.value);
-	}
+	check_reads(_metadata, self, fd);
 }
 
 /* Energy, from one CPU: of its own package, of another one, and of all */
@@ -138,7 +147,6 @@ TEST_F_TIMEOUT(pkg_bpf, energy, 120)
 	};
 	long long interval = pkg_get(RAPL_PMU, "refresh_interval_us");
 	long long max_age = pkg_get(RAPL_PMU, "max_age_us");
-	struct pkg_bpf_result res;
 	int fd[PKG_BPF_EVENTS];
 	__u32 i;
 
@@ -157,16 +165,7 @@ TEST_F_TIMEOUT(pkg_bpf, energy, 120)
 	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_ENABLE, 0));
 	wait_for_reads(_metadata, self->results, 50);
 	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_DISABLE, 0));
-	for (i = 0; i < PKG_BPF_EVENTS; i++) {
-		ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &i, &res));
-		EXPECT_EQ(0, res.errors)
-			TH_LOG("event %u: error %lld", i, res.last_error);
-		EXPECT_LE(50, res.reads);
-		EXPECT_LE(5, res.changes);
-		EXPECT_EQ(0, res.steps_back);
-		EXPECT_EQ(self->cpu, res.cpu);
-		EXPECT_LE(res.value, pkg_count(fd[i]));
-	}
+	check_reads(_metadata, self, fd);
 	EXPECT_EQ(0, pkg_set(RAPL_PMU, "refresh_interval_us", interval));
 	EXPECT_EQ(0, pkg_set(RAPL_PMU, "max_age_us", max_age));
 }
