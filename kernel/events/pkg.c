@@ -229,7 +229,7 @@ static void perf_pkg_stamp(struct perf_pkg_slot *slot, s64 stamp)
 {
 	s64 old = atomic64_read(&slot->stamp);
 
-	/* Pairs with atomic64_read_acquire() in perf_pkg_age(). */
+	/* Pairs with atomic64_read_acquire() in perf_pkg_slot_stamp(). */
 	do {
 		if (old >= stamp)
 			return;

@@ -66,6 +66,7 @@ static bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
 	return idx >= pe->first && idx - pe->first < perf_pkg_nr_slots(pe);
 }
 
+/* ns since the value was read, 0 if it is exact or there is none */
 u64 perf_pkg_slot_age(const struct perf_pkg_slot *slot)
 {
 	u64 stamp = perf_pkg_slot_stamp(slot), now = ktime_get_mono_fast_ns();

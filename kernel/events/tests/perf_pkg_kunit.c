@@ -1056,6 +1056,15 @@ static void perf_pkg_scoped_events_all_report(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_count(other), 0);
 }
 
+/* The hardware counts that much in each domain, and that is published. */
+static void test_advance(struct perf_event *event, s64 domain0, s64 domain1)
+{
+	atomic64_add(domain0, &tst.hw[0]);
+	atomic64_add(domain1, &tst.hw[1]);
+	test_refresh(event, 0);
+	test_refresh(event, 1);
+}
+
 static void perf_pkg_wide_event_sums_domains(struct kunit *test)
 {
 	struct perf_event *all, *there;
@@ -1067,29 +1076,20 @@ static void perf_pkg_wide_event_sums_domains(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_timer_gets_to(1, 1));
 	KUNIT_EXPECT_TRUE(test, test_part_gets(there, 1, true));
 	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, true));
-	atomic64_add(5, &tst.hw[0]);
-	atomic64_add(7, &tst.hw[1]);
-	test_refresh(all, 0);
-	test_refresh(all, 1);
+	test_advance(all, 5, 7);
 	KUNIT_EXPECT_EQ(test, test_count(all), 12);
 	KUNIT_EXPECT_EQ(test, test_count(there), 7);
 
 	perf_event_disable(all);
 	KUNIT_EXPECT_EQ(test, test_count(all), 12);
 	KUNIT_EXPECT_FALSE(test, test_part(all, 1)->active);
-	atomic64_add(100, &tst.hw[0]);
-	atomic64_add(100, &tst.hw[1]);
-	test_refresh(all, 0);
-	test_refresh(all, 1);
+	test_advance(all, 100, 100);
 	KUNIT_EXPECT_EQ(test, test_count(all), 12);
 	KUNIT_EXPECT_EQ(test, test_count(there), 107);
 
 	perf_event_enable(all);
 	KUNIT_EXPECT_TRUE(test, test_part_gets(all, 1, true));
-	atomic64_add(1, &tst.hw[0]);
-	atomic64_add(1, &tst.hw[1]);
-	test_refresh(all, 0);
-	test_refresh(all, 1);
+	test_advance(all, 1, 1);
 	KUNIT_EXPECT_EQ(test, test_count(all), 14);
 }
 
