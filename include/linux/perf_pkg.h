@@ -72,6 +72,7 @@ struct perf_pkg_desc {
  * @desc:	Constant
  * @mask:	Bits of a hardware value. Constant.
  * @id:		Names the counter in tracepoints. Constant.
+ * @ended:	There is nothing to count any more, see perf_pkg_counter_end()
  * @ref:	One for each event that is not inherited
  * @node:	Entry in the PMU's list of counters, under its mutex
  * @rcu:	Readers of a count may be in an NMI
@@ -85,6 +86,7 @@ struct perf_pkg_counter {
 	struct perf_pkg_desc	desc;
 	u64			mask;
 	unsigned int		id;
+	bool			ended;
 	refcount_t		ref;
 	struct list_head	node;
 	struct rcu_head		rcu;
@@ -108,7 +110,11 @@ struct perf_pkg_counter {
  *		in perf_sw_context, perhaps under the mutex of a CPU's context,
  *		so without the CPU hotplug lock. Returns 0 or -errno: -EBUSY or
  *		-ENOSPC where the hardware has no more.
- * @counter_exit: Optional. Undoes @counter_init. Task context, may sleep.
+ * @counter_exit: Optional. Undoes @counter_init. Task context, may sleep, perhaps
+ *		under the mutex of a task's context.
+ * @inherit:	Optional. @child is a task event of @counter that was inherited by a
+ *		fork; its task, perf_event::hw.target, does not run yet. Task context,
+ *		that of the parent, under the mutex of its context; may sleep.
  * @read:	Reads @counter in the domain of the calling CPU. Hard interrupt
  *		context or interrupts off, several CPUs of a domain at once
  *		unless the counter is a gauge or free-running. Returns 0 or
@@ -139,6 +145,8 @@ struct perf_pkg_pmu {
 	int		(*counter_init)(struct perf_pkg_counter *counter,
 					struct perf_event *event);
 	void		(*counter_exit)(struct perf_pkg_counter *counter);
+	void		(*inherit)(struct perf_pkg_counter *counter,
+				   struct perf_event *child);
 	int		(*read)(struct perf_pkg_counter *counter, u64 *value);
 	void		(*start)(struct perf_pkg_counter *counter,
 				 struct perf_event *event);
@@ -160,5 +168,10 @@ int perf_pkg_package_id(unsigned int cpu);
 struct perf_pkg_counter *perf_pkg_event_counter(struct perf_event *event);
 u64 perf_pkg_event_count(struct perf_event *event);
 int perf_pkg_refresh(struct perf_pkg_counter *counter);
+void perf_pkg_refresh_domains(struct perf_pkg_counter *counter);
+void perf_pkg_counter_end(struct perf_pkg_counter *counter);
+
+unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter);
+int perf_pkg_domain_index(const struct perf_pkg_counter *counter);
 
 #endif /* _LINUX_PERF_PKG_H */

@@ -277,7 +277,8 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 	int ret, failed;
 	s64 delta;
 
-	if (!online && (flags & PERF_PKG_GAUGE || perf_pkg_this_domain(pp) != dom))
+	if (READ_ONCE(counter->ended) ||
+	    (!online && (flags & PERF_PKG_GAUGE || perf_pkg_this_domain(pp) != dom)))
 		return 0;
 
 	/* The domain comes back, and its hardware is not known yet, or was read before. */
@@ -384,6 +385,77 @@ int perf_pkg_refresh(struct perf_pkg_counter *counter)
 	return perf_pkg_publish_here(dom, slot);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh);
+
+static bool perf_pkg_is_first_cpu(int cpu, void *info)
+{
+	struct perf_pkg_counter *counter = info;
+	struct perf_pkg_domain *dom = *per_cpu_ptr(counter->pp->cpu_domain, cpu);
+
+	return dom && cpumask_first(&dom->cpus) == cpu;
+}
+
+static void perf_pkg_refresh_here(void *info)
+{
+	perf_pkg_refresh(info);
+}
+
+/**
+ * perf_pkg_refresh_domains() - read a counter now, in all domains
+ * @counter:	The counter
+ *
+ * Reads that began before in any domain are over when this returns.
+ *
+ * Context: Task context, interrupts on. Waits for other CPUs.
+ */
+void perf_pkg_refresh_domains(struct perf_pkg_counter *counter)
+{
+	on_each_cpu_cond(perf_pkg_is_first_cpu, perf_pkg_refresh_here, counter, true);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_refresh_domains);
+
+/**
+ * perf_pkg_counter_end() - what a counter monitors is no more
+ * @counter:	The counter
+ *
+ * read(2) of its events fails with -ENODEV from now on. Who cannot be told gets
+ * the last value. No new event joins. ->read() is not called any more once
+ * perf_pkg_refresh_domains() returned after this.
+ *
+ * Context: Any.
+ */
+void perf_pkg_counter_end(struct perf_pkg_counter *counter)
+{
+	WRITE_ONCE(counter->ended, true);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_counter_end);
+
+/**
+ * perf_pkg_nr_domains() - how many domains there can ever be
+ * @counter:	A counter, of any state
+ *
+ * Context: Any.
+ * Return: For the size of arrays that are indexed with perf_pkg_domain_index()
+ */
+unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter)
+{
+	return counter->pp->max_domains;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_nr_domains);
+
+/**
+ * perf_pkg_domain_index() - the domain of this CPU
+ * @counter:	Any counter of the PMU
+ *
+ * Context: Preemption disabled.
+ * Return: Its index, which is not the id; -ENODEV if the CPU has no domain
+ */
+int perf_pkg_domain_index(const struct perf_pkg_counter *counter)
+{
+	const struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+
+	return dom ? dom->idx : -ENODEV;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_domain_index);
 
 /* Counters */
 
@@ -557,7 +629,8 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	guard(mutex)(&pp->mutex);
 
 	list_for_each_entry(counter, &pp->counters, node) {
-		if (desc->key && counter->desc.key == desc->key) {
+		if (desc->key && counter->desc.key == desc->key &&
+		    !READ_ONCE(counter->ended)) {
 			refcount_inc(&counter->ref);
 			return counter;
 		}

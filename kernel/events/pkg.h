@@ -251,8 +251,8 @@ struct perf_pkg_window {
  * @wanted:	The event is scheduled in. Written where that happens, with
  *		interrupts off.
  * @active:	What became of @wanted. Under perf_pkg_domain::lock.
- * @in_use:	The part of a wide event counts in perf_pkg_slot::active, from when
- *		it is first wanted. Under perf_pkg_domain::lock.
+ * @in_use:	It counts in perf_pkg_slot::active: while the window is open; of a wide
+ *		event from when it is first open. Under perf_pkg_domain::lock.
  * @node:	Entry in perf_pkg_domain::events
  * @seq:	Lets an NMI read one of the two @window while the other is written
  * @window:	Under perf_pkg_domain::lock
@@ -281,8 +281,8 @@ struct perf_pkg_part {
  * @ref:	The event and its children
  * @wide:	The event counts in domains other than that of its CPU, too, and
  *		keeps its counter in use there until it is closed. Constant.
- * @settle:	Tells other domains that the event was scheduled in or out, if it is
- *		@wide
+ * @settle:	Closes the window of an event that was scheduled out and not in again;
+ *		if it is @wide, tells other domains of both
  * @owner:	Who opened the event: in a set of CPU events alike, of one owner,
  *		only those of one CPU report. NULL: each does. Constant.
  * @cpu:	The CPU of the event. Constant.
@@ -359,7 +359,7 @@ u64 perf_pkg_slot_age(const struct perf_pkg_slot *slot);
 void perf_pkg_join_set(struct perf_pkg_event *pe, struct perf_pkg_part *part,
 		       struct perf_pkg_domain *dom);
 void perf_pkg_leave_set(struct perf_pkg_part *part);
-void perf_pkg_init_wide(struct perf_pkg_event *pe);
+void perf_pkg_init_settle(struct perf_pkg_event *pe);
 void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted);
 void perf_pkg_settled(struct perf_pkg_event *pe);
 u64 perf_pkg_parts_value(const struct perf_pkg_event *pe);

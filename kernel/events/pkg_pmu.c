@@ -189,26 +189,31 @@ static u64 perf_pkg_oldest(const struct perf_pkg *pp, u64 now)
 
 /*
  * pmu::sync_count(): the core calls it for read(2), before ->count(). What is still
- * too old afterwards could not be read. A wide event that was disabled stands still
- * from here on.
+ * too old afterwards could not be read. A CPU event that was disabled stands still from
+ * here on.
  */
-static void perf_pkg_event_sync_count(struct perf_event *event)
+static int perf_pkg_event_sync_count(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_read read = { .pe = pe };
 	unsigned int i, nr = perf_pkg_nr_slots(pe);
 
+	if (READ_ONCE(pe->counter->ended))
+		return -ENODEV;
+
 	perf_pkg_settled(pe);
 	if (!READ_ONCE(pe->counter->pp->max_age_us) || event->parent || perf_pkg_is_closed(pe))
-		return;
+		return 0;
 
 	read.oldest = perf_pkg_oldest(pe->counter->pp, ktime_get_mono_fast_ns());
 	for (i = pe->first; i - pe->first < nr; i++) {
 		if (!perf_pkg_selects(pe, i) || !perf_pkg_is_too_old(&read, i))
 			continue;
 		on_each_cpu_cond(perf_pkg_refreshes, perf_pkg_refresh_for, &read, true);
-		return;
+		break;
 	}
+
+	return 0;
 }
 
 /**
@@ -259,7 +264,8 @@ static int perf_pkg_event_add(struct perf_event *event, int flags)
 	/* For ->del(): the thread that brings a CPU up has it join its domain. */
 	event->hw.idx = dom->idx;
 	slot = &counter->slot[dom->idx];
-	perf_pkg_activate(dom, slot);
+	if (!pe->nr_parts)
+		perf_pkg_activate(dom, slot);
 	if (!pe->age && ppmu->start)
 		ppmu->start(counter, event);
 
@@ -296,12 +302,14 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	if (!pe->age && ppmu->stop)
 		ppmu->stop(counter, event);
 
-	/* The value must be exact now: nobody counts it any further. */
-	if (pe->nr_parts)
+	if (pe->nr_parts) {
 		perf_pkg_want_parts(pe, false);
-	else if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
-		perf_pkg_publish_here(dom, slot);
-	perf_pkg_deactivate(slot);
+	} else {
+		/* The value must be exact now: nobody counts it any further. */
+		if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
+			perf_pkg_publish_here(dom, slot);
+		perf_pkg_deactivate(slot);
+	}
 
 	perf_event_update_userpage(event);
 }
@@ -422,7 +430,7 @@ static void perf_pkg_select_wide(struct perf_pkg_event *pe, u64 mask)
 	struct perf_pkg *pp = pe->counter->pp;
 	unsigned int i;
 
-	perf_pkg_init_wide(pe);
+	pe->wide = true;
 	perf_pkg_select_all(pe, mask);
 	for (i = 0; i < pe->nr_parts; i++) {
 		if (!mask || (i < PERF_PKG_MAX_SELECT && mask & BIT_ULL(i)))
@@ -549,6 +557,8 @@ static int perf_pkg_event_init(struct perf_event *event)
 	if (event->parent) {
 		pe = event->parent->pmu_private;
 		refcount_inc(&pe->ref);
+		if (ppmu->inherit && !pe->age)
+			ppmu->inherit(pe->counter, event);
 		goto done;
 	}
 
@@ -569,6 +579,7 @@ static int perf_pkg_event_init(struct perf_event *event)
 
 	refcount_set(&pe->ref, 1);
 	pe->nr_parts = nr_parts;
+	perf_pkg_init_settle(pe);
 	pe->counter = counter;
 	pe->age = age;
 	ret = perf_pkg_event_select(event, pe);

@@ -166,11 +166,13 @@ static const struct attribute_group perf_pkg_format_group = {
 
 PMU_EVENT_ATTR_STRING(age, perf_pkg_age_attr, "event=0xff");
 PMU_EVENT_ATTR_STRING(age.unit, perf_pkg_age_unit, "ns");
+PMU_EVENT_ATTR_STRING(age.scale, perf_pkg_age_scale, "1");
 PMU_EVENT_ATTR_STRING(age.snapshot, perf_pkg_age_snapshot, "1");
 
 static struct attribute *perf_pkg_event_attrs[] = {
 	&perf_pkg_age_attr.attr.attr,
 	&perf_pkg_age_unit.attr.attr,
+	&perf_pkg_age_scale.attr.attr,
 	&perf_pkg_age_snapshot.attr.attr,
 	NULL,
 };

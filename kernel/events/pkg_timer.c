@@ -198,6 +198,9 @@ static void perf_pkg_refresh_slot(struct perf_pkg_domain *dom, struct perf_pkg_s
 	unsigned int flags = slot->counter->desc.flags;
 	s64 value = atomic64_read(&slot->value);
 
+	if (READ_ONCE(slot->counter->ended))
+		return;
+
 	if (atomic_read(&slot->active)) {
 		dom->seen |= PERF_PKG_SEEN_ACTIVE;
 	} else if (flags & PERF_PKG_GAUGE) {

@@ -12,13 +12,14 @@
  *	perf_pkg_settle(), by irq_work  ----->	perf_pkg_part_work(), by irq_work:
  *						opens or closes what is not as wanted
  *
- * The core takes events off a CPU and puts them back at once when others come. Such an
- * event does not notice, as perf_pkg_settle() runs when interrupts are on again. A domain
+ * The core takes events off a CPU and puts them back at once when others come. What
+ * the domain does in between counts: windows close in perf_pkg_settle(), which runs when
+ * interrupts are on again, and finds that nothing has changed. A domain
  * without a CPU has nothing to read: who wants its part opened or closed does that
  * under the domain's lock.
  *
- * With its first window in a domain such an event puts its counter to use there, until
- * it is closed.
+ * A window puts the counter to use in the domain. That of an event for several domains
+ * keeps it in use, once it was open, until the event is closed.
  */
 #include <linux/cpumask.h>
 #include <linux/irq_work.h>
@@ -165,15 +166,21 @@ static void perf_pkg_adjust_part(struct perf_pkg_part *part)
 	if (part->active == wanted)
 		return;
 
-	if (part->pe->wide && !part->in_use) {
+	if (!part->in_use) {
 		perf_pkg_activate_locked(part->domain, perf_pkg_part_slot(part));
 		part->in_use = true;
 	}
 
-	if (wanted)
+	if (wanted) {
 		perf_pkg_open_window(part);
-	else
-		perf_pkg_close_window(part);
+		return;
+	}
+
+	perf_pkg_close_window(part);
+	if (!part->pe->wide) {
+		perf_pkg_deactivate(perf_pkg_part_slot(part));
+		part->in_use = false;
+	}
 }
 
 static void perf_pkg_part_work(struct irq_work *work)
@@ -221,18 +228,19 @@ void perf_pkg_want_parts(struct perf_pkg_event *pe, bool wanted)
 	for (i = 0; i < pe->nr_parts; i++)
 		WRITE_ONCE(pe->part[i].wanted, wanted);
 
-	if (pe->wide)
+	/* A window that may open here need not wait. */
+	if (pe->wide || !wanted)
 		irq_work_queue(&pe->settle);
 	else
 		perf_pkg_part_work(&pe->part[0].work);
 }
 
-/* Waits until other domains know whether the event is scheduled in. May sleep. */
+/* Waits until windows are open or closed as the event is scheduled in or out. May sleep. */
 void perf_pkg_settled(struct perf_pkg_event *pe)
 {
 	unsigned int i;
 
-	if (!pe->wide)
+	if (!pe->nr_parts)
 		return;
 
 	irq_work_sync(&pe->settle);
@@ -255,9 +263,8 @@ void perf_pkg_join_set(struct perf_pkg_event *pe, struct perf_pkg_part *part,
 	list_add_tail(&part->node, &dom->events);
 }
 
-void perf_pkg_init_wide(struct perf_pkg_event *pe)
+void perf_pkg_init_settle(struct perf_pkg_event *pe)
 {
-	pe->wide = true;
 	pe->settle = IRQ_WORK_INIT_HARD(perf_pkg_settle);
 }
 

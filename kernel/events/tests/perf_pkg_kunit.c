@@ -1178,6 +1178,36 @@ static void perf_pkg_interval_has_a_driver_limit(struct kunit *test)
 	test_pmu.max_interval_us = 0;
 }
 
+/* What it monitored is gone: the last value stays, and nobody else joins. */
+static void perf_pkg_ended_counter_stands_still(struct kunit *test)
+{
+	struct perf_event *event, *other;
+	struct perf_pkg_counter *counter;
+	unsigned int reads;
+
+	test_register(test, 0);
+	event = test_event(test, TEST_GAUGE, 0, -1);
+	counter = perf_pkg_event_counter(event);
+	atomic64_set(&tst.hw[0], 100);
+	perf_pkg_refresh_domains(counter);
+	KUNIT_EXPECT_EQ(test, test_pmu.pmu.sync_count(event), 0);
+
+	perf_pkg_counter_end(counter);
+	KUNIT_EXPECT_EQ(test, test_pmu.pmu.sync_count(event), -ENODEV);
+	reads = atomic_read(&tst.reads);
+	atomic64_set(&tst.hw[0], 200);
+	test_refresh(event, 0);
+	perf_event_disable(event);
+	perf_event_enable(event);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.reads), reads);
+	KUNIT_EXPECT_EQ(test, test_count(event), 100);
+
+	other = test_event(test, TEST_GAUGE, 0, -1);
+	KUNIT_EXPECT_PTR_NE(test, perf_pkg_event_counter(other), counter);
+	test_refresh(other, 0);
+	KUNIT_EXPECT_EQ(test, test_count(other), 200);
+}
+
 static int perf_pkg_test_init(struct kunit *test)
 {
 	int cpu;
@@ -1258,6 +1288,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_SLOW(perf_pkg_wide_event_outlives_a_domain),
 	KUNIT_CASE(perf_pkg_one_interrupt_refreshes_a_domain),
 	KUNIT_CASE(perf_pkg_interval_has_a_driver_limit),
+	KUNIT_CASE(perf_pkg_ended_counter_stands_still),
 	{},
 };
 
