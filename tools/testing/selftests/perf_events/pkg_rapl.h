@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * For the tests of energy events (the PMU `power`) on an emulator that also
- * tells the truth about its energy counters: MSRs that are not architectural,
- * can be read on any CPU without touching the domain asked about, and let a
- * test set what a counter shows or have it fail.
+ * tells the truth about its energy counters, see pkg_msr.h.
  *
  * An energy domain is a die on Intel's CPUs and a package on AMD's. In `topo`
  * stand these domains, in the order in which Linux numbers them.
@@ -12,6 +10,7 @@
 #define PKG_RAPL_H
 
 #include "pkg_fresh.h"
+#include "pkg_msr.h"
 
 #define RAPL_PMU	"/sys/bus/event_source/devices/power/"
 
@@ -36,25 +35,13 @@ static const char * const rapl_names[RAPL_KINDS] = {
 	[RAPL_RAM]	= "events/energy-ram",
 };
 
-/* What is in the middle of the address of a test MSR */
-enum rapl_item {
-	RAPL_RDT_TOTAL		= 2,
-	RAPL_TRUTH_PKG		= 4,
-	RAPL_TRUTH_CORES,
-	RAPL_TRUTH_RAM,
-	RAPL_FAULT		= 15,
+static const enum msr_item rapl_items[RAPL_KINDS] = {
+	[RAPL_CORES]	= MSR_CORES,
+	[RAPL_PKG]	= MSR_PKG,
+	[RAPL_RAM]	= MSR_RAM,
 };
-
-static const enum rapl_item rapl_items[RAPL_KINDS] = {
-	[RAPL_CORES]	= RAPL_TRUTH_CORES,
-	[RAPL_PKG]	= RAPL_TRUTH_PKG,
-	[RAPL_RAM]	= RAPL_TRUTH_RAM,
-};
-
-#define RAPL_TEST_MSR(item, id)	(0x52000000 | (item) << 20 | (id) << 12)
 
 static struct {
-	int	msr;
 	/* What the emulator calls the domains of topo */
 	int	id[PKG_MAX];
 	bool	amd;
@@ -90,42 +77,26 @@ struct rapl_count {
 
 /* MSRs */
 
-static inline int rapl_rdmsr(__u32 msr, __u64 *val)
-{
-	return pread64(rapl.msr, val, sizeof(*val), msr) == sizeof(*val) ? 0 : -errno;
-}
-
-static inline int rapl_set_test_msr(enum rapl_item item, int domain, __u64 val)
-{
-	__u32 msr = RAPL_TEST_MSR(item, rapl.id[domain]);
-
-	return pwrite64(rapl.msr, &val, sizeof(val), msr) == sizeof(val) ? 0 : -errno;
-}
-
 static inline __u64 rapl_truth(enum rapl_kind kind, unsigned int mask)
 {
-	__u64 val, sum = 0;
+	__u64 sum = 0;
 	int d;
 
-	for (d = 0; d < topo.nr; d++) {
-		if (!(mask & 1U << d))
-			continue;
-		if (rapl_rdmsr(RAPL_TEST_MSR(rapl_items[kind], rapl.id[d]), &val))
-			ksft_exit_fail_msg("the truth cannot be read: %s\n", strerror(errno));
-		sum += val;
-	}
+	for (d = 0; d < topo.nr; d++)
+		if (mask & 1U << d)
+			sum += msr_truth(TEST_MSR(rapl_items[kind], rapl.id[d]));
 	return sum;
 }
 
 /* The counter wraps after that many more units */
 static inline int rapl_wrap_in(enum rapl_kind kind, int domain, __u32 units)
 {
-	return rapl_set_test_msr(rapl_items[kind], domain, -units);
+	return msr_write(TEST_MSR(rapl_items[kind], rapl.id[domain]), -units);
 }
 
 static inline int rapl_fail(int domain, bool fail)
 {
-	return rapl_set_test_msr(RAPL_FAULT, domain, fail);
+	return msr_write(TEST_MSR(MSR_RAPL_FAULT, rapl.id[domain]), fail);
 }
 
 /* The machine */
@@ -166,15 +137,6 @@ static inline void rapl_find_domains(void)
 	}
 }
 
-/* Elsewhere an MSR that is not there reads 0 or fails: never both */
-static inline bool rapl_is_emulator(void)
-{
-	__u64 val;
-
-	return !rapl_rdmsr(RAPL_TEST_MSR(RAPL_RDT_TOTAL, 0), &val) &&
-	       rapl_rdmsr(RAPL_TEST_MSR(RAPL_RDT_TOTAL, 255), &val) == -EIO;
-}
-
 /* Stays on CPU 0 from now on. Returns NULL, or why there is nothing to test here. */
 static inline const char *rapl_init(int min_domains)
 {
@@ -186,13 +148,12 @@ static inline const char *rapl_init(int min_domains)
 		return "needs root";
 	if (access(RAPL_PMU, F_OK))
 		return "no PMU power";
-	rapl.msr = open("/dev/cpu/0/msr", O_RDWR | O_CLOEXEC);
-	if (rapl.msr < 0)
+	if (msr_open(0))
 		return "no /dev/cpu/0/msr";
-	if (pkg_pin(0) || !rapl_is_emulator())
+	if (!msr_is_emulator())
 		return "no emulator that tells the truth about energy";
 	rapl.amd = rapl_is_amd();
-	if (rapl_rdmsr(rapl.amd ? 0xc0010299 : 0x606, &units))
+	if (msr_read(rapl.amd ? 0xc0010299 : 0x606, &units))
 		return "no unit of energy";
 	rapl.unit = units >> 8 & 0x1f;
 	for (kind = RAPL_CORES; kind < RAPL_KINDS; kind++) {

@@ -1,0 +1,966 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Cache occupancy and memory bandwidth of tasks, the PMU intel_cqm or amd_cqm,
+ * against the truth of an emulator. perf makes a private MON group for the events that
+ * one process has on the threads of another.
+ */
+#define _GNU_SOURCE
+
+#include <dirent.h>
+#include <grp.h>
+#include <pthread.h>
+
+#include "../kselftest_harness.h"
+#include "pkg_rdt.h"
+
+#define NOBODY		65534
+#define SYSCTL		"/proc/sys/kernel/"
+#define PARANOID	"perf_event_paranoid"
+#define CONTROL		RDT_FS "pkg_rdt_control"
+#define NR_THREADS	3
+#define MOVES		40
+
+FIXTURE(rdt_task)
+{
+	/* Is monitored */
+	struct puppet p;
+	/* Opens events as well */
+	struct puppet other;
+	int paranoid;
+};
+
+FIXTURE_SETUP(rdt_task)
+{
+	const char *why = rdt_init(2);
+
+	if (!why && (puppet_new(&self->p) || puppet_new(&self->other))) {
+		why = "no other processes";
+		rdt_exit();
+	}
+	if (why)
+		SKIP(return, "%s", why);
+	self->paranoid = pkg_get(SYSCTL, PARANOID);
+}
+
+/* Removes all MON groups of the root that the tests make */
+static void remove_groups(void)
+{
+	char path[PATH_MAX];
+	struct dirent *ent;
+	DIR *dir;
+
+	dir = opendir(RDT_GROUPS);
+	while (dir && (ent = readdir(dir))) {
+		if (ent->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), RDT_GROUPS "%s", ent->d_name);
+		rmdir(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+FIXTURE_TEARDOWN(rdt_task)
+{
+	pkg_set(SYSCTL, PARANOID, self->paranoid);
+	pkg_stop(1);
+	puppet_end(&self->other);
+	puppet_end(&self->p);
+	remove_groups();
+	rmdir(CONTROL);
+	rdt_exit();
+}
+
+/*
+ * The private group of a process in that of a control group; returns how many there are.
+ * @path: room for PATH_MAX, "" if there is none
+ */
+static int find_private(const char *control, pid_t pid, char *path)
+{
+	char groups[PATH_MAX / 2], prefix[32];
+	struct dirent *ent;
+	int nr = 0;
+	DIR *dir;
+
+	path[0] = 0;
+	snprintf(groups, sizeof(groups), "%s/mon_groups", control);
+	snprintf(prefix, sizeof(prefix), "perf-%d-", pid);
+	dir = opendir(groups);
+	while (dir && (ent = readdir(dir))) {
+		if (strncmp(ent->d_name, prefix, strlen(prefix)))
+			continue;
+		snprintf(path, PATH_MAX, "%s/%s", groups, ent->d_name);
+		nr++;
+	}
+	if (dir)
+		closedir(dir);
+	return nr;
+}
+
+static bool has_private(pid_t pid)
+{
+	char path[PATH_MAX];
+
+	return find_private(RDT_FS, pid, path);
+}
+
+/* Whether the group goes, after the last one who had an event of it */
+static bool wait_gone(pid_t pid)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+
+	while (has_private(pid)) {
+		if (pkg_now(CLOCK_MONOTONIC) > end)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+/*
+ * Opens an event of a task and finds the group. An RMID that nobody has does not run: its
+ * truth is known before. @path: that of the group, room for PATH_MAX
+ */
+static int open_task(struct rdt_count *c, struct perf_event_attr attr, const char *control,
+		     pid_t pid, char *path)
+{
+	__u64 past[RDT_MAX_RMIDS];
+	int err, rmid;
+
+	*c = (struct rdt_count) {
+		.event		= attr.config,
+		.domains	= (1U << topo.nr) - 1,
+	};
+	for (rmid = 0; rmid < rdt.nr_rmids; rmid++)
+		past[rmid] = rdt_truth_sum(c->event, rmid);
+	err = rdt_add(c, attr, pid, -1);
+	if (err)
+		return err;
+	if (find_private(control, pid ?: getpid(), path) != 1)
+		return -ENOENT;
+	rmid = rdt_rmid(path);
+	if (rmid <= 0)
+		return -ERANGE;
+	c->rmids = 1ULL << rmid;
+	if (!attr.disabled)
+		rdt_started(c, past[rmid]);
+	return 0;
+}
+
+/* Likewise, of an event that is enabled, in the root */
+static int open_private(struct rdt_count *c, enum rdt_event event, pid_t pid, char *path)
+{
+	return open_task(c, rdt_attr(event, 0), RDT_FS, pid, path);
+}
+
+/* Returns the error, and does not leave it open otherwise */
+static int try_open(struct perf_event_attr attr, pid_t pid, int cpu)
+{
+	int fd = pkg_open(attr, pid, cpu, -1);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* Whether resctrl's file says what the group has counted, which is all it ever has */
+static bool mon_right(const char *path, const struct rdt_count *c)
+{
+	__u64 before = rdt_truth_of(c) - c->begin[1], val;
+	int err;
+
+	if (rdt.lossy)
+		return true;
+	err = rdt_mon_sum(path, c->event, &val);
+	if (!err)
+		return rdt_mon_fits(path, c->event, 1, val, before,
+				    rdt_truth_of(c) - c->begin[0]);
+	ksft_print_msg("%s of %s: %s\n", rdt_files[c->event], path, strerror(-err));
+	return false;
+}
+
+static int open_cgroup(struct perf_event_attr attr, int cgroup)
+{
+	int fd = syscall(__NR_perf_event_open, &attr, cgroup, 0, -1,
+			 PERF_FLAG_PID_CGROUP | PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+TEST_F(rdt_task, refused)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
+	int cgroup;
+
+	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, self->p.pid, -1));
+	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, 0, -1));
+	attr = rdt_attr(RDT_OCCUPANCY, 0);
+	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, self->p.pid, 0));
+	attr = rdt_attr(4, 0);
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr = rdt_attr(RDT_TOTAL, 0);
+	attr.exclude_kernel = 1;
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	EXPECT_FALSE(has_private(self->p.pid));
+	EXPECT_FALSE(has_private(getpid()));
+	/* Where there are no events of cgroups at all, there is nothing to refuse */
+	cgroup = open("/sys/fs/cgroup", O_RDONLY | O_CLOEXEC);
+	if (open_cgroup(pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK), cgroup) >= 0)
+		EXPECT_EQ(-EOPNOTSUPP, open_cgroup(rdt_attr(RDT_TOTAL, 0), cgroup));
+	close(cgroup);
+}
+
+/* On one L3 */
+TEST_F_TIMEOUT(rdt_task, pinned, 120)
+{
+	enum rdt_event event;
+	struct rdt_count c;
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	for (event = RDT_TOTAL; event <= RDT_LOCAL; event++) {
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+		ASSERT_EQ(0, open_private(&c, event, self->p.pid, path));
+		EXPECT_TRUE(rdt_has_task(path, self->p.pid));
+		EXPECT_TRUE(rdt_right(&c));
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+		EXPECT_TRUE(mon_right(path, &c));
+		rdt_close(&c);
+		EXPECT_FALSE(has_private(self->p.pid));
+	}
+}
+
+TEST_F_TIMEOUT(rdt_task, migrates, 120)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+	int round;
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	for (round = 0; round < 3; round++) {
+		ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+		EXPECT_TRUE(mon_right(path, &c));
+	}
+	rdt_close(&c);
+}
+
+/* The task that opens it, which runs all the time */
+TEST_F_TIMEOUT(rdt_task, self, 120)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, 0, path));
+	ASSERT_LT(0, pkg_migrate(MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	ASSERT_EQ(0, rdt_disable(&c));
+	ASSERT_LT(0, pkg_migrate(MOVES));
+	EXPECT_TRUE(rdt_right(&c));
+	ASSERT_EQ(0, rdt_enable(&c));
+	ASSERT_LT(0, pkg_migrate(MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	pkg_pin(0);
+	rdt_close(&c);
+	EXPECT_FALSE(has_private(getpid()));
+}
+
+/* On each CPU an event: they add up to the task */
+TEST_F_TIMEOUT(rdt_task, task_and_cpu, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c, cpus;
+	char path[PATH_MAX];
+	int d, i;
+
+	/* This one finds the group */
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	cpus = c;
+	cpus.nr = 0;
+	for (d = 0; d < topo.nr; d++)
+		for (i = 0; i < topo.pkg[d].nr_cpus; i++)
+			ASSERT_EQ(0, rdt_add(&cpus, attr, self->p.pid, topo.pkg[d].cpu[i]));
+	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	/* A move may be a start, of each of them */
+	cpus.starts += cpus.nr;
+	EXPECT_TRUE(rdt_counted(&cpus, 1));
+	rdt_close(&cpus);
+	rdt_close(&c);
+}
+
+/* Threads that do what they are told; the puppet makes them */
+static struct crew {
+	int	go[NR_THREADS][2];
+	int	done[NR_THREADS][2];
+} crew;
+
+static void *crew_main(void *arg)
+{
+	long i = (long)arg, val = syscall(SYS_gettid);
+
+	while (write(crew.done[i][1], &val, sizeof(val)) == sizeof(val) &&
+	       read(crew.go[i][0], &val, sizeof(val)) == sizeof(val) && val) {
+		pkg_pin(rdt_cpu(i % topo.nr));
+		pkg_burn(val);
+	}
+	return NULL;
+}
+
+static long crew_start(long unused)
+{
+	pthread_t thread;
+	long i, err = 0;
+
+	for (i = 0; i < NR_THREADS; i++)
+		err |= pthread_create(&thread, NULL, crew_main, (void *)i);
+	return unused + err;
+}
+
+/* Until nobody runs any more with the RMIDs */
+static bool wait_quiet(const struct rdt_count *c)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS, truth;
+	struct rdt_count total = *c;
+
+	total.event = RDT_TOTAL;
+	do {
+		truth = rdt_truth_of(&total);
+		usleep(1000);
+		if (rdt_truth_of(&total) == truth)
+			return true;
+	} while (pkg_now(CLOCK_MONOTONIC) < end);
+	return false;
+}
+
+/* Waits for the answers of those from @first: @val */
+static int crew_wait(int first, long *val)
+{
+	int i;
+
+	for (i = first; i < NR_THREADS; i++)
+		if (read(crew.done[i][0], &val[i], sizeof(*val)) != sizeof(*val))
+			return -EIO;
+	return 0;
+}
+
+/* All from @first at the same time, each a little longer than the last one */
+static int crew_burn(int first)
+{
+	long val[NR_THREADS];
+	int i;
+
+	for (i = first; i < NR_THREADS; i++) {
+		val[i] = RDT_BURN_US * (i + 1) / 2;
+		if (write(crew.go[i][1], &val[i], sizeof(*val)) != sizeof(*val))
+			return -EIO;
+	}
+	return crew_wait(first, val);
+}
+
+/* Returns once there is no such thread any more */
+static int crew_exit(struct puppet *p, int i, pid_t tid)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+	char path[64];
+	long val = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", p->pid, tid);
+	if (write(crew.go[i][1], &val, sizeof(val)) != sizeof(val))
+		return -EIO;
+	while (!access(path, F_OK)) {
+		if (pkg_now(CLOCK_MONOTONIC) > end)
+			return -ETIMEDOUT;
+		usleep(1000);
+	}
+	return 0;
+}
+
+static int crew_pipes(void)
+{
+	int i;
+
+	for (i = 0; i < NR_THREADS; i++)
+		if (pipe2(crew.go[i], O_CLOEXEC) || pipe2(crew.done[i], O_CLOEXEC))
+			return -errno;
+	return 0;
+}
+
+/* Each byte is in just one of the events of the threads */
+TEST_F_TIMEOUT(rdt_task, threads, 120)
+{
+	struct rdt_count c, level;
+	long tid[NR_THREADS];
+	char path[PATH_MAX];
+	struct puppet p;
+	int i;
+
+	ASSERT_EQ(0, crew_pipes());
+	ASSERT_EQ(0, puppet_new(&p));
+	ASSERT_EQ(0, puppet_call(&p, crew_start, 0));
+	ASSERT_EQ(0, crew_wait(0, tid));
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, p.pid, path));
+	ASSERT_EQ(0, open_private(&level, RDT_OCCUPANCY, p.pid, path));
+	ASSERT_EQ(c.rmids, level.rmids);
+	for (i = 0; i < NR_THREADS; i++) {
+		ASSERT_EQ(0, rdt_add(&c, rdt_attr(RDT_TOTAL, 0), tid[i], -1));
+		ASSERT_EQ(0, rdt_add(&level, rdt_attr(RDT_OCCUPANCY, 0), tid[i], -1));
+	}
+	EXPECT_EQ(1, find_private(RDT_FS, p.pid, path));
+	for (i = 0; i < NR_THREADS; i++) {
+		EXPECT_TRUE(rdt_has_task(path, tid[i]));
+		EXPECT_FALSE(has_private(tid[i]));
+	}
+	ASSERT_EQ(0, crew_burn(0));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	ASSERT_TRUE(wait_quiet(&c));
+	EXPECT_TRUE(rdt_right(&c));
+	if (!rdt.lossy)
+		EXPECT_TRUE(rdt_right(&level));
+
+	/* Without that of one of them the sum goes on, and loses nothing */
+	close(c.fd[0]);
+	c.fd[0] = c.fd[--c.nr];
+	c.begin[0] = rdt_truth_of(&c);
+	c.begin[1] = c.begin[0];
+	c.least = rdt_value(&c);
+	c.most = c.least;
+	c.starts++;
+	ASSERT_EQ(0, crew_burn(0));
+	EXPECT_TRUE(rdt_right(&c));
+
+	/* Nor when one of them exits */
+	c.starts++;
+	ASSERT_EQ(0, crew_exit(&p, 0, tid[0]));
+	ASSERT_EQ(0, crew_burn(1));
+	EXPECT_TRUE(rdt_right(&c));
+	rdt_close(&level);
+	EXPECT_EQ(1, find_private(RDT_FS, p.pid, path));
+	rdt_close(&c);
+	EXPECT_FALSE(has_private(p.pid));
+	puppet_end(&p);
+}
+
+/* The same event of the same task twice: both tell all of it */
+TEST_F_TIMEOUT(rdt_task, twice, 120)
+{
+	struct rdt_count c[2];
+	char path[2][PATH_MAX];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, open_private(&c[i], RDT_TOTAL, self->p.pid, path[i]));
+	EXPECT_STREQ(path[0], path[1]);
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	for (i = 0; i < 2; i++)
+		EXPECT_TRUE(rdt_counted(&c[i], 1));
+	rdt_close(&c[0]);
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c[1], 1));
+	rdt_close(&c[1]);
+}
+
+static void *family_thread(void *arg)
+{
+	pkg_migrate((long)arg);
+	return NULL;
+}
+
+/* A child, a grandchild and a thread, all of them at work */
+static long family(long times)
+{
+	pthread_t thread;
+	int status = -1;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		pid = fork();
+		pkg_migrate(times);
+		if (pid)
+			waitpid(pid, NULL, 0);
+		_exit(0);
+	}
+	if (pthread_create(&thread, NULL, family_thread, (void *)times))
+		return -1;
+	pkg_migrate(times);
+	pthread_join(thread, NULL);
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+TEST_F_TIMEOUT(rdt_task, inherited, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c;
+	char path[PATH_MAX];
+	int round;
+
+	attr.inherit = 1;
+	ASSERT_EQ(0, open_task(&c, attr, RDT_FS, self->p.pid, path));
+	for (round = 0; round < 2; round++) {
+		ASSERT_EQ(0, puppet_call(&self->p, family, MOVES));
+		/* perf lets go of a task first, and then it exits: a few percent */
+		c.begin[1] = c.begin[0] + (rdt_truth_of(&c) - c.begin[0]) / 20;
+		EXPECT_TRUE(rdt_counted(&c, topo.nr));
+		EXPECT_TRUE(mon_right(path, &c));
+		EXPECT_EQ(1, find_private(RDT_FS, self->p.pid, path));
+	}
+	rdt_close(&c);
+	EXPECT_FALSE(has_private(self->p.pid));
+}
+
+/* Disabled it counts nothing, and afterwards only what is new */
+TEST_F_TIMEOUT(rdt_task, disabled, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c;
+	char path[PATH_MAX];
+	__u64 val;
+	int round;
+
+	attr.disabled = 1;
+	ASSERT_EQ(0, open_task(&c, attr, RDT_FS, self->p.pid, path));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_EQ(0, rdt_value(&c));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, rdt_enable(&c));
+		ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+		ASSERT_EQ(0, rdt_disable(&c));
+		val = rdt_value(&c);
+		ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+		EXPECT_EQ(val, rdt_value(&c));
+		EXPECT_TRUE(rdt_right(&c));
+	}
+	rdt_close(&c);
+}
+
+/* Of a task that runs */
+TEST_F_TIMEOUT(rdt_task, disabled_running, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c;
+	char path[PATH_MAX];
+	__u64 val;
+	int round;
+
+	attr.disabled = 1;
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, open_task(&c, attr, RDT_FS, self->p.pid, path));
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	for (round = 0; round < 5; round++) {
+		ASSERT_EQ(0, rdt_enable(&c));
+		usleep(RDT_BURN_US);
+		EXPECT_TRUE(rdt_right(&c));
+		ASSERT_EQ(0, rdt_disable(&c));
+		val = rdt_value(&c);
+		usleep(RDT_BURN_US);
+		EXPECT_EQ(val, rdt_value(&c));
+		EXPECT_TRUE(rdt_right(&c));
+	}
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+	rdt_close(&c);
+}
+
+/* What a puppet has open */
+static int puppet_event = -1;
+
+static long open_on(long pid)
+{
+	puppet_event = pkg_open(rdt_attr(RDT_TOTAL, 0), pid, -1, -1);
+	return puppet_event;
+}
+
+static long close_event(long unused)
+{
+	return close(puppet_event) + unused;
+}
+
+/* A task has one RMID: another process cannot monitor it at the same time */
+TEST_F(rdt_task, two_openers)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	EXPECT_EQ(-EBUSY, puppet_call(&self->other, open_on, self->p.pid));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	rdt_close(&c);
+	ASSERT_LE(0, puppet_call(&self->other, open_on, self->p.pid));
+	EXPECT_EQ(-EBUSY, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+	EXPECT_TRUE(has_private(self->p.pid));
+	EXPECT_EQ(0, puppet_call(&self->other, close_event, 0));
+	EXPECT_FALSE(has_private(self->p.pid));
+	EXPECT_EQ(0, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+}
+
+/* The group goes with the process that has it */
+TEST_F(rdt_task, opener_exits)
+{
+	struct puppet opener;
+
+	ASSERT_EQ(0, puppet_new(&opener));
+	ASSERT_LE(0, puppet_call(&opener, open_on, self->p.pid));
+	EXPECT_TRUE(has_private(self->p.pid));
+	kill(opener.pid, SIGKILL);
+	puppet_end(&opener);
+	EXPECT_TRUE(wait_gone(self->p.pid));
+	EXPECT_EQ(0, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+}
+
+/* What the administrator monitors is his */
+TEST_F(rdt_task, admins_group)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+
+	ASSERT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
+	EXPECT_EQ(-EBUSY, try_open(attr, self->p.pid, -1));
+	EXPECT_TRUE(rdt_has_task(RDT_GROUP, self->p.pid));
+	EXPECT_FALSE(has_private(self->p.pid));
+	ASSERT_EQ(0, rdt_add_task(RDT_FS, self->p.pid));
+	EXPECT_EQ(0, try_open(attr, self->p.pid, -1));
+}
+
+/* Made in the task's control group, whose totals contain it */
+static void check_control(struct __test_metadata *_metadata, struct puppet *p,
+			  const char *control)
+{
+	__u64 before[2], after[2], first, val;
+	char path[PATH_MAX];
+	struct rdt_count c, both;
+
+	ASSERT_EQ(0, open_task(&c, rdt_attr(RDT_TOTAL, 0), control, p->pid, path));
+	EXPECT_TRUE(rdt_has_task(path, p->pid));
+	both = c;
+	both.rmids |= 1ULL << rdt_rmid(control);
+	before[0] = rdt_truth_of(&both);
+	ASSERT_EQ(0, rdt_mon_sum(control, RDT_TOTAL, &first));
+	before[1] = rdt_truth_of(&both);
+	ASSERT_LT(0, puppet_call(p, pkg_migrate, MOVES));
+	after[0] = rdt_truth_of(&both);
+	ASSERT_EQ(0, rdt_mon_sum(control, RDT_TOTAL, &val));
+	after[1] = rdt_truth_of(&both);
+	EXPECT_TRUE(rdt_mon_fits(control, RDT_TOTAL, 2, val - first, after[0] - before[1],
+				 after[1] - before[0]));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	rdt_close(&c);
+	EXPECT_EQ(0, find_private(control, p->pid, path));
+}
+
+TEST_F_TIMEOUT(rdt_task, in_root, 120)
+{
+	if (rdt.lossy)
+		SKIP(return, "what groups have counted is not known while they sleep");
+	check_control(_metadata, &self->p, RDT_FS);
+}
+
+TEST_F_TIMEOUT(rdt_task, in_control_group, 120)
+{
+	if (rdt.lossy)
+		SKIP(return, "what groups have counted is not known while they sleep");
+	if (mkdir(CONTROL, 0755))
+		SKIP(return, "no allocation, or no class of service left");
+	ASSERT_EQ(0, rdt_add_task(CONTROL, self->p.pid));
+	check_control(_metadata, &self->p, CONTROL);
+	EXPECT_TRUE(rdt_has_task(CONTROL, self->p.pid));
+}
+
+/* The administrator removes the private group */
+TEST_F_TIMEOUT(rdt_task, removed, 120)
+{
+	struct perf_event_attr attr = pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK);
+	struct rdt_count c, level, again;
+	char path[PATH_MAX];
+	int leader;
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_EQ(0, open_private(&level, RDT_OCCUPANCY, self->p.pid, path));
+	attr.read_format = PERF_FORMAT_GROUP;
+	leader = PKG_OPEN(attr, self->p.pid, -1, -1);
+	PKG_OPEN(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1, leader);
+	EXPECT_EQ(0, rdt_read_error(leader));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+
+	ASSERT_EQ(0, rmdir(path));
+	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+	EXPECT_EQ(-ENODEV, rdt_read_error(level.fd[0]));
+	EXPECT_EQ(-ENODEV, rdt_read_error(leader));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+
+	/* Another one, which is not that of the old events */
+	ASSERT_EQ(0, open_private(&again, RDT_TOTAL, self->p.pid, path));
+	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+	rdt_close(&c);
+	rdt_close(&level);
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&again, 1));
+	rdt_close(&again);
+	EXPECT_FALSE(has_private(self->p.pid));
+}
+
+/* The administrator takes the task out of it: what is left is the group, where nobody runs */
+TEST_F_TIMEOUT(rdt_task, moved_away, 120)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+	__u64 val;
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	val = rdt_value(&c);
+	ASSERT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_right(&c));
+	EXPECT_EQ(val, rdt_value(&c));
+	rdt_close(&c);
+	EXPECT_FALSE(has_private(self->p.pid));
+	/* It stays where the administrator put it */
+	EXPECT_TRUE(rdt_has_task(RDT_GROUP, self->p.pid));
+}
+
+TEST_F_TIMEOUT(rdt_task, unmounted, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c, again;
+	char path[PATH_MAX];
+
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	ASSERT_EQ(0, rdt_umount());
+	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+	EXPECT_EQ(-ENODEV, try_open(attr, self->p.pid, -1));
+	EXPECT_EQ(-ENODEV, try_open(attr, 0, -1));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+
+	ASSERT_EQ(0, rdt_mount());
+	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+	ASSERT_EQ(0, open_private(&again, RDT_TOTAL, self->p.pid, path));
+	rdt_close(&c);
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&again, 1));
+	rdt_close(&again);
+	EXPECT_FALSE(has_private(self->p.pid));
+}
+
+/* The task is back in its parent, at once, also where it runs just then */
+TEST_F_TIMEOUT(rdt_task, closed, 120)
+{
+	__u64 ran, root, private;
+	struct rdt_count c;
+	char path[PATH_MAX];
+	int rmid;
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	rmid = rdt_rmid(path);
+	ran = rdt_truth(RDT_TOTAL, 1, rmid);
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	ran = rdt_truth(RDT_TOTAL, 1, rmid) - ran;
+	rdt_close(&c);
+	EXPECT_EQ(-1, access(path, F_OK));
+	/* Without allocation resctrl lists no tasks of the root */
+	if (rdt_has_task(RDT_FS, getpid()))
+		EXPECT_TRUE(rdt_has_task(RDT_FS, self->p.pid));
+	private = rdt_truth(RDT_TOTAL, 1, rmid);
+	root = rdt_truth(RDT_TOTAL, 1, 0);
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	EXPECT_EQ(private, rdt_truth(RDT_TOTAL, 1, rmid));
+	EXPECT_LT(root + ran / 2, rdt_truth(RDT_TOTAL, 1, 0));
+
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	rmid = rdt_rmid(path);
+	usleep(RDT_BURN_US);
+	EXPECT_TRUE(rdt_right(&c));
+	rdt_close(&c);
+	private = rdt_truth(RDT_TOTAL, 1, rmid);
+	usleep(RDT_BURN_US);
+	EXPECT_EQ(private, rdt_truth(RDT_TOTAL, 1, rmid));
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+}
+
+/* Takes all RMIDs, also those that removed groups still have; returns what mkdir said last */
+static int take_rmids(void)
+{
+	char path[PATH_MAX];
+	int i, err = 0;
+
+	for (i = 0; !err && i <= rdt.nr_rmids; i++) {
+		snprintf(path, sizeof(path), RDT_GROUPS "take-%d", i);
+		do {
+			err = mkdir(path, 0755) ? -errno : 0;
+		} while (err == -EBUSY && !usleep(50000));
+	}
+	return err;
+}
+
+TEST_F_TIMEOUT(rdt_task, no_rmids, 120)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c;
+	char path[PATH_MAX];
+	int err;
+
+	ASSERT_EQ(-ENOSPC, take_rmids());
+	EXPECT_EQ(-ENOSPC, try_open(attr, self->p.pid, -1));
+	EXPECT_FALSE(has_private(self->p.pid));
+	/* Those that need none */
+	EXPECT_EQ(0, try_open(attr, -1, 0));
+
+	remove_groups();
+	do {
+		err = try_open(attr, self->p.pid, -1);
+		usleep(10000);
+	} while (err == -ENOSPC && pkg_now(CLOCK_MONOTONIC) < end);
+	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	rdt_close(&c);
+}
+
+/* As another user, on itself; in a child as there is no way back. Returns what open said. */
+static int open_unprivileged(int paranoid)
+{
+	int status = -1;
+	pid_t child;
+
+	if (pkg_set(SYSCTL, PARANOID, paranoid))
+		return -1;
+	child = fork();
+	if (!child) {
+		if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
+		    setresuid(NOBODY, NOBODY, NOBODY))
+			_exit(255);
+		_exit(-try_open(rdt_attr(RDT_TOTAL, 0), 0, -1));
+	}
+	waitpid(child, &status, 0);
+	if (!wait_gone(child))
+		return -1;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -1;
+}
+
+/* RMIDs are few: only for those who may watch whole CPUs */
+TEST_F(rdt_task, unprivileged)
+{
+	if (self->paranoid < -1)
+		SKIP(return, "no perf_event_paranoid");
+	EXPECT_EQ(-EACCES, open_unprivileged(2));
+	EXPECT_EQ(-EACCES, open_unprivileged(1));
+	EXPECT_EQ(0, open_unprivileged(0));
+}
+
+/* What a task has in the caches goes while it sleeps */
+TEST_F_TIMEOUT(rdt_task, occupancy, 120)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
+	struct rdt_count c;
+	char path[PATH_MAX];
+
+	if (rdt.lossy)
+		SKIP(return, "no value while the task sleeps");
+	ASSERT_EQ(0, open_private(&c, RDT_OCCUPANCY, self->p.pid, path));
+	EXPECT_TRUE(rdt_right(&c));
+	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	EXPECT_LT(0, rdt_value(&c));
+	EXPECT_TRUE(rdt_right(&c));
+	while (rdt_truth_of(&c) && pkg_now(CLOCK_MONOTONIC) < end)
+		usleep(1000);
+	EXPECT_TRUE(rdt_right(&c));
+	EXPECT_EQ(0, rdt_value(&c));
+	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	EXPECT_LT(0, rdt_value(&c));
+	rdt_close(&c);
+}
+
+/* A child that works, and becomes another program that works, each when it is told */
+struct shell {
+	pid_t	pid;
+	int	go[2];
+	int	done[2];
+};
+
+static void shell_main(struct shell *sh)
+{
+	char c = 0;
+
+	if (read(sh->go[0], &c, 1) == 1 && !pkg_burn(RDT_BURN_US) &&
+	    write(sh->done[1], &c, 1) == 1 && read(sh->go[0], &c, 1) == 1 &&
+	    dup2(sh->go[0], 0) >= 0 && dup2(sh->done[1], 1) >= 0)
+		execl("/bin/sh", "sh", "-c", "echo; read x; i=0;"
+		      "while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo", NULL);
+	_exit(1);
+}
+
+static int shell_new(struct shell *sh)
+{
+	if (pipe2(sh->go, O_CLOEXEC) || pipe2(sh->done, O_CLOEXEC))
+		return -errno;
+	sh->pid = fork();
+	if (sh->pid < 0)
+		return -errno;
+	if (!sh->pid)
+		shell_main(sh);
+	close(sh->go[0]);
+	close(sh->done[1]);
+	return 0;
+}
+
+static int shell_step(struct shell *sh)
+{
+	char c = '\n';
+
+	if (write(sh->go[1], &c, 1) != 1 || read(sh->done[0], &c, 1) != 1)
+		return -EIO;
+	return 0;
+}
+
+/* As perf stat does it for a command */
+TEST_F_TIMEOUT(rdt_task, exec, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct rdt_count c;
+	char path[PATH_MAX];
+	struct shell sh;
+	__u64 before;
+	int status;
+
+	if (access("/bin/sh", X_OK))
+		SKIP(return, "no /bin/sh");
+	attr.inherit = 1;
+	attr.disabled = 1;
+	attr.enable_on_exec = 1;
+	ASSERT_EQ(0, shell_new(&sh));
+	ASSERT_EQ(0, open_task(&c, attr, RDT_FS, sh.pid, path));
+	ASSERT_EQ(0, shell_step(&sh));
+	EXPECT_EQ(0, rdt_value(&c));
+	before = rdt_truth_of(&c);
+	ASSERT_EQ(0, shell_step(&sh));
+	rdt_started(&c, before);
+	ASSERT_EQ(0, shell_step(&sh));
+	ASSERT_EQ(sh.pid, waitpid(sh.pid, &status, 0));
+	EXPECT_EQ(0, status);
+	/* And what it has counted stays when it has gone */
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	EXPECT_TRUE(has_private(sh.pid));
+	rdt_close(&c);
+	EXPECT_FALSE(has_private(sh.pid));
+	close(sh.go[1]);
+	close(sh.done[0]);
+}
+
+TEST_HARNESS_MAIN
