@@ -386,12 +386,12 @@ int perf_pkg_refresh(struct perf_pkg_counter *counter)
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh);
 
-static bool perf_pkg_is_first_cpu(int cpu, void *info)
+static bool perf_pkg_reads_for_all(int cpu, void *info)
 {
 	struct perf_pkg_counter *counter = info;
 	struct perf_pkg_domain *dom = *per_cpu_ptr(counter->pp->cpu_domain, cpu);
 
-	return dom && cpumask_first(&dom->cpus) == cpu;
+	return dom && cpu == perf_pkg_choose_cpu(dom);
 }
 
 static void perf_pkg_refresh_here(void *info)
@@ -403,13 +403,14 @@ static void perf_pkg_refresh_here(void *info)
  * perf_pkg_refresh_domains() - read a counter now, in all domains
  * @counter:	The counter
  *
- * Reads that began before in any domain are over when this returns.
+ * A domain whose CPUs come or go just now may be left out, unless CPU hotplug is
+ * locked.
  *
  * Context: Task context, interrupts on. Waits for other CPUs.
  */
 void perf_pkg_refresh_domains(struct perf_pkg_counter *counter)
 {
-	on_each_cpu_cond(perf_pkg_is_first_cpu, perf_pkg_refresh_here, counter, true);
+	on_each_cpu_cond(perf_pkg_reads_for_all, perf_pkg_refresh_here, counter, true);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_refresh_domains);
 
@@ -418,8 +419,7 @@ EXPORT_SYMBOL_GPL(perf_pkg_refresh_domains);
  * @counter:	The counter
  *
  * read(2) of its events fails with -ENODEV from now on. Who cannot be told gets
- * the last value. No new event joins. ->read() is not called any more once
- * perf_pkg_refresh_domains() returned after this.
+ * the last value. No new event joins. ->read() may go on where it has begun.
  *
  * Context: Any.
  */

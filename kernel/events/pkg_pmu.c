@@ -302,14 +302,13 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 	if (!pe->age && ppmu->stop)
 		ppmu->stop(counter, event);
 
-	if (pe->nr_parts) {
+	/* The value must be exact now: nobody counts it any further. */
+	if (!pe->age && (pe->nr_parts || !(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
+		perf_pkg_publish_here(dom, slot);
+	if (pe->nr_parts)
 		perf_pkg_want_parts(pe, false);
-	} else {
-		/* The value must be exact now: nobody counts it any further. */
-		if (!pe->age && (!(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
-			perf_pkg_publish_here(dom, slot);
+	else
 		perf_pkg_deactivate(slot);
-	}
 
 	perf_event_update_userpage(event);
 }
@@ -379,7 +378,8 @@ static int perf_pkg_event_check(struct perf_event *event)
 {
 	struct perf_event_attr *attr = &event->attr;
 
-	if (is_sampling_event(event))
+	/* The core says no to the latter as well, but not before counters are made. */
+	if (is_sampling_event(event) || event_has_any_exclude_flag(event))
 		return -EINVAL;
 
 	if (event->attach_state & PERF_ATTACH_TASK &&

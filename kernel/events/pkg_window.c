@@ -76,10 +76,16 @@ static void perf_pkg_clear_gauge(struct perf_pkg_part *part)
 		perf_pkg_write_window(part, (struct perf_pkg_window){ });
 }
 
-/* Opened alike by one process, perhaps on several CPUs */
+static bool perf_pkg_has_ended(const struct perf_pkg_part *part)
+{
+	return READ_ONCE(part->pe->counter->ended);
+}
+
+/* Opened alike by one process, perhaps on several CPUs, for what is still there or not */
 static bool perf_pkg_same_set(const struct perf_pkg_part *a, const struct perf_pkg_part *b)
 {
 	return a == b || (a->pe->owner && a->pe->owner == b->pe->owner &&
+			  perf_pkg_has_ended(a) == perf_pkg_has_ended(b) &&
 			  !memcmp(a->pe->config, b->pe->config, sizeof(a->pe->config)));
 }
 

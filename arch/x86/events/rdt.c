@@ -23,6 +23,7 @@
  * is a lock in __rmid_read_msrs(); the bandwidth that resctrl keeps for itself is not
  * used. The order of locks is
  *
+ *	perf_event_context::mutex	(of a task, if an event of its is the last)
  *	perf_pkg::mutex
  *	  CPU hotplug
  *	    rdtgroup_mutex
@@ -54,10 +55,10 @@
 
 /*
  * A task's RMID is on the CPU a little before and after its events. What it counts
- * then is the task's as well; more than that, in bytes, it counted while they were
- * disabled.
+ * then is the task's as well. More than that, in bytes, threads have moved while their
+ * events were disabled.
  */
-#define RDT_SWITCH_BYTES	SZ_64K
+#define RDT_SWITCH_BYTES	SZ_1M
 
 /* Inode numbers are a part of perf_pkg_desc::key. Those of resctrl count from 1. */
 #define RDT_GROUP_BITS		56
@@ -67,6 +68,7 @@
  * @lock:	Serialises reads of the RMID for these threads, and what follows
  * @prev:	Chunks at the last read
  * @known:	There was one.
+ * @off:	Events were disabled meanwhile while their tasks ran. Written by any CPU.
  * @active:	Number of the threads' events that count in the domain: those that are
  *		scheduled in, and those that have not been read since they were
  * @teller:	The counter that tells the occupancy of the domain, NULL: whoever is
@@ -76,6 +78,7 @@ struct rdt_share {
 	raw_spinlock_t		lock;
 	u64			prev;
 	bool			known;
+	bool			off;
 	unsigned int		active;
 	struct rdt_counter	*teller;
 } ____cacheline_aligned_in_smp;
@@ -88,13 +91,15 @@ struct rdt_share {
  *		their events is scheduled in is added to the one that is read
  *		next, so that the sum of all is right, and each of them if
  *		they take turns.
- * @cpu:	Their events are those for this CPU, -1: for all. Constant.
+ * @of_cpus:	Their events are for one CPU each. Constant, as is the next one.
+ * @config1:	The domains that they select
  * @share:	For each domain
  */
 struct rdt_threads {
 	struct list_head	node;
 	struct list_head	counters;
-	int			cpu;
+	bool			of_cpus;
+	u64			config1;
 	struct rdt_share	share[];
 };
 
@@ -126,6 +131,7 @@ struct rdt_use {
  * @threads:	NULL unless it is the counter of a task. Constant.
  * @sibling:	Entry in rdt_threads::counters
  * @pid:	The task. Constant.
+ * @cpu:	The only CPU where it is counted, -1: on all. Constant.
  * @use:	For each domain
  */
 struct rdt_counter {
@@ -141,6 +147,7 @@ struct rdt_counter {
 	struct rdt_threads	*threads;
 	struct list_head	sibling;
 	struct pid		*pid;
+	int			cpu;
 	struct rdt_use		*use;
 };
 
@@ -156,6 +163,12 @@ static struct rdt_counter *to_rdt_counter(struct perf_pkg_counter *counter)
 
 /* Reading, with interrupts off */
 
+/* The first one that is not below @rmid. Bits of RMIDs change all the time. */
+static u32 rdt_next_rmid(const struct rdt_counter *rc, u32 rmid)
+{
+	return data_race(find_next_bit(rc->set.rmids, rdt_info.num_rmid, rmid));
+}
+
 /*
  * As in mon_data, there is a value if any of the RMIDs has one. Those that the hardware
  * does not track now occupy what it does not know.
@@ -166,7 +179,8 @@ static int rdt_read_occupancy(struct rdt_counter *rc, u64 *value)
 	int ret, err = -EAGAIN;
 	u32 rmid;
 
-	for_each_set_bit(rmid, rc->set.rmids, rdt_info.num_rmid) {
+	for (rmid = rdt_next_rmid(rc, 0); rmid < rdt_info.num_rmid;
+	     rmid = rdt_next_rmid(rc, rmid + 1)) {
 		ret = resctrl_mon_read(rmid, rc->event, &chunks);
 		if (ret == -ENODATA)
 			continue;
@@ -185,17 +199,24 @@ static unsigned long *rdt_known(struct rdt_counter *rc, unsigned int domain)
 	return rc->known + domain * BITS_TO_LONGS(rdt_info.num_rmid);
 }
 
+/* The same for those that are in the group, or were when it was read the last time */
+static u32 rdt_next_of_both(struct rdt_counter *rc, unsigned int domain, u32 rmid)
+{
+	return data_race(find_next_or_bit(rc->set.rmids, rdt_known(rc, domain),
+					  rdt_info.num_rmid, rmid));
+}
+
 /* Adds what the RMID has counted since the last read, if it was in the group then. */
 static int rdt_read_rmid(struct rdt_counter *rc, unsigned int domain, u32 rmid)
 {
 	u64 *prev = rc->prev + domain * rc->nr_prev + (rc->set.single ? 0 : rmid);
 	unsigned long *known = rdt_known(rc, domain);
-	bool was_known = test_bit(rmid, known);
+	bool member = test_bit(rmid, rc->set.rmids), was_known = test_bit(rmid, known);
 	u64 chunks;
 	int ret;
 
 	/* After it left it is read just once, with or without success. */
-	if (!test_bit(rmid, rc->set.rmids))
+	if (!member)
 		__clear_bit(rmid, known);
 
 	ret = resctrl_mon_read(rmid, rc->event, &chunks);
@@ -209,7 +230,7 @@ static int rdt_read_rmid(struct rdt_counter *rc, unsigned int domain, u32 rmid)
 			    rdt_mbm_delta(&rdt_info, *prev, chunks));
 
 	*prev = chunks;
-	if (test_bit(rmid, rc->set.rmids))
+	if (member)
 		__set_bit(rmid, known);
 
 	return ret;
@@ -220,7 +241,8 @@ static int rdt_read_group_bytes(struct rdt_counter *rc, unsigned int domain, u64
 	int ret, err = -EAGAIN;
 	u32 rmid;
 
-	for_each_or_bit(rmid, rc->set.rmids, rdt_known(rc, domain), rdt_info.num_rmid) {
+	for (rmid = rdt_next_of_both(rc, domain, 0); rmid < rdt_info.num_rmid;
+	     rmid = rdt_next_of_both(rc, domain, rmid + 1)) {
 		ret = rdt_read_rmid(rc, domain, rmid);
 		if (ret && ret != -ENODATA)
 			return ret;
@@ -236,7 +258,8 @@ static int rdt_read_group_bytes(struct rdt_counter *rc, unsigned int domain, u64
 
 /*
  * Adds what the RMID has counted since the last read, for whomever that was, unless it
- * is more than @most chunks.
+ * is more than @most chunks. -ENODATA: the hardware has no value, but nothing is
+ * missed.
  */
 static int rdt_read_share(struct rdt_counter *rc, unsigned int domain, u64 most)
 {
@@ -266,7 +289,7 @@ static int rdt_read_share(struct rdt_counter *rc, unsigned int domain, u64 most)
 	share->prev = chunks;
 	share->known = !gone;
 
-	return ret == -ENODATA ? -EAGAIN : 0;
+	return ret;
 }
 
 static int rdt_read_task_bytes(struct rdt_counter *rc, unsigned int domain, u64 *value)
@@ -279,14 +302,14 @@ static int rdt_read_task_bytes(struct rdt_counter *rc, unsigned int domain, u64 
 
 	if (use->active || use->unread)
 		ret = rdt_read_share(rc, domain, U64_MAX);
-	if (ret)
+	if (ret && ret != -ENODATA)
 		return ret;
 
 	share->active -= use->unread;
 	use->unread = 0;
 	*value = rdt_mbm_bytes(&rdt_info, &rc->mbm[domain]);
 
-	return 0;
+	return ret ? -EAGAIN : 0;
 }
 
 /* One of the counters tells the level, for all. */
@@ -322,17 +345,44 @@ static int rdt_read(struct perf_pkg_counter *counter, u64 *value)
 	return level ? rdt_read_occupancy(rc, value) : rdt_read_group_bytes(rc, domain, value);
 }
 
-/* A task is scheduled in. What the RMID has counted while no event was is nobody's. */
+/*
+ * For how long the event was disabled while its context was in use, in ns: does not
+ * change while the event is enabled.
+ */
+static u64 rdt_time_off(const struct perf_event *event)
+{
+	return event->tstamp - event->total_time_enabled;
+}
+
+/* Whether the task was running since rdt_stop(), with the event disabled */
+static bool rdt_was_off(const struct perf_event *event)
+{
+	return event->hw.config && event->hw.config != rdt_time_off(event) + 1;
+}
+
+/* What the task has moved meanwhile, in whatever domain, is nobody's. */
+static void rdt_mark_off(struct rdt_counter *rc)
+{
+	unsigned int i, nr = perf_pkg_nr_domains(&rc->counter);
+
+	for (i = 0; i < nr; i++)
+		WRITE_ONCE(rc->threads->share[i].off, true);
+}
+
+/* A task is scheduled in. */
 static void rdt_start(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
 	int domain = perf_pkg_domain_index(counter);
 	struct rdt_share *share;
+	int ret;
 
 	if (!rc->threads || rc->event == QOS_L3_OCCUP_EVENT_ID || domain < 0)
 		return;
 
 	share = &rc->threads->share[domain];
+	if (rdt_was_off(event))
+		rdt_mark_off(rc);
 
 	guard(raw_spinlock)(&share->lock);
 
@@ -340,7 +390,12 @@ static void rdt_start(struct perf_pkg_counter *counter, struct perf_event *event
 	if (share->active++)
 		return;
 
-	if (rdt_read_share(rc, domain, DIV_ROUND_UP(RDT_SWITCH_BYTES, rdt_info.scale)))
+	if (READ_ONCE(share->off)) {
+		WRITE_ONCE(share->off, false);
+		share->known = false;
+	}
+	ret = rdt_read_share(rc, domain, DIV_ROUND_UP(RDT_SWITCH_BYTES, rdt_info.scale));
+	if (ret && ret != -ENODATA)
 		share->known = false;
 }
 
@@ -352,6 +407,8 @@ static void rdt_stop(struct perf_pkg_counter *counter, struct perf_event *event)
 
 	if (!rc->threads || rc->event == QOS_L3_OCCUP_EVENT_ID || domain < 0)
 		return;
+
+	event->hw.config = rdt_time_off(event) + 1;
 
 	guard(raw_spinlock)(&rc->threads->share[domain].lock);
 
@@ -404,12 +461,12 @@ static int rdt_alloc(struct rdt_counter *rc, bool task)
 	return -ENOMEM;
 }
 
-static bool rdt_has_pid(const struct rdt_threads *threads, const struct pid *pid)
+static bool rdt_has_alike(const struct rdt_threads *threads, const struct rdt_counter *rc)
 {
-	const struct rdt_counter *rc;
+	const struct rdt_counter *other;
 
-	list_for_each_entry(rc, &threads->counters, sibling) {
-		if (rc->pid == pid)
+	list_for_each_entry(other, &threads->counters, sibling) {
+		if (other->pid == rc->pid && other->cpu == rc->cpu)
 			return true;
 	}
 
@@ -420,7 +477,8 @@ static bool rdt_has_pid(const struct rdt_threads *threads, const struct pid *pid
  * The counters of other threads that this one shares its RMID with. Who opens an
  * event twice for a thread gets all of it twice.
  */
-static struct rdt_threads *rdt_find_threads(const struct rdt_counter *rc, int cpu)
+static struct rdt_threads *
+rdt_find_threads(const struct rdt_counter *rc, const struct perf_event *event)
 {
 	const struct rdt_counter *first;
 	struct rdt_threads *threads;
@@ -428,7 +486,8 @@ static struct rdt_threads *rdt_find_threads(const struct rdt_counter *rc, int cp
 	list_for_each_entry(threads, &rdt_all_threads, node) {
 		first = list_first_entry(&threads->counters, struct rdt_counter, sibling);
 		if (first->set.tasks == rc->set.tasks && first->event == rc->event &&
-		    threads->cpu == cpu && !rdt_has_pid(threads, rc->pid))
+		    threads->of_cpus == (rc->cpu >= 0) &&
+		    threads->config1 == event->attr.config1 && !rdt_has_alike(threads, rc))
 			return threads;
 	}
 
@@ -441,7 +500,8 @@ static int rdt_join_threads(struct rdt_counter *rc, struct perf_event *event)
 	struct rdt_threads *threads;
 
 	rc->pid = get_task_pid(event->hw.target, PIDTYPE_PID);
-	threads = rdt_find_threads(rc, event->cpu);
+	rc->cpu = event->cpu;
+	threads = rdt_find_threads(rc, event);
 	if (!threads) {
 		threads = kvzalloc(struct_size(threads, share, nr), GFP_KERNEL);
 		if (!threads) {
@@ -449,7 +509,8 @@ static int rdt_join_threads(struct rdt_counter *rc, struct perf_event *event)
 			return -ENOMEM;
 		}
 		INIT_LIST_HEAD(&threads->counters);
-		threads->cpu = event->cpu;
+		threads->of_cpus = rc->cpu >= 0;
+		threads->config1 = event->attr.config1;
 		for (i = 0; i < nr; i++)
 			raw_spin_lock_init(&threads->share[i].lock);
 		list_add_tail(&threads->node, &rdt_all_threads);
@@ -544,18 +605,24 @@ static int rdt_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 group = event->attr.config2;
 	bool level;
+	int ret;
 
 	if (!rdt_is_event(event->attr.config) || event->attr.config3)
 		return -EINVAL;
 
+	/* The core asks, too, but not before counters and groups are made. */
+	ret = perf_allow_cpu();
+	if (ret)
+		return ret;
+
 	level = event->attr.config == QOS_L3_OCCUP_EVENT_ID;
 	desc->flags = level ? PERF_PKG_GAUGE : 0;
 	if (event->attach_state & PERF_ATTACH_TASK) {
-		/* A group is more than a task. */
-		if (group)
+		/* A group is more than a task. Kernel threads are waited for by resctrl. */
+		if (group || event->hw.target->flags & PF_KTHREAD)
 			return -EOPNOTSUPP;
-		/* There are few RMIDs, and what a task does to a cache tells of others. */
-		return perf_allow_cpu();
+		/* There are few RMIDs, for all users. */
+		return perfmon_capable() ? 0 : -EACCES;
 	}
 
 	if (group >> RDT_GROUP_BITS)

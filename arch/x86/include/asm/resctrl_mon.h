@@ -42,7 +42,7 @@ struct resctrl_mon_info {
  *		is the last call. Task context, rdtgroup_mutex is held.
  * @rmids:	One bit for each RMID that counts for the group: its own, and those
  *		of its MON groups if it is a CTRL_MON group. Bits change at any
- *		time, with atomic operations.
+ *		time.
  * @rmid:	That of the group, RESCTRL_MON_NO_RMID: all groups. Constant.
  * @single:	There will never be another one. Constant.
  * @tasks:	The group was made for tasks, resctrl_mon_watch_task(). Constant.

@@ -26,12 +26,14 @@
 #include <linux/cleanup.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/kernfs.h>
 #include <linux/mutex.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include <asm/resctrl.h>
@@ -202,17 +204,29 @@ static struct resctrl_mon_tasks *resctrl_mon_alloc_tasks(struct task_struct *tas
 static int resctrl_mon_mkdir(struct resctrl_mon_tasks *tasks, struct task_struct *task,
 			     struct rdtgroup *parent)
 {
+	const struct cred *old;
 	struct kernfs_node *kn;
+	struct cred *cred;
 	char name[32];
 	int ret;
 
+	cred = prepare_kernel_cred(&init_task);
+	if (!cred)
+		return -ENOMEM;
+
 	kn = kernfs_find_and_get(parent->kn, "mon_groups");
-	if (!kn)
+	if (!kn) {
+		put_cred(cred);
 		return -ENODEV;
+	}
 
 	snprintf(name, sizeof(name), "perf-%d-%u", task_tgid_nr(task), ++resctrl_mon_next_name);
+	/* The files are root's: their owner can move tasks and CPUs. */
+	old = override_creds(cred);
 	ret = __rdtgroup_mkdir_mon(parent, kn, name, 0755, &tasks->rdtgrp);
+	revert_creds(old);
 	kernfs_put(kn);
+	put_cred(cred);
 
 	/* All that are left are in limbo. */
 	return ret == -EBUSY ? -ENOSPC : ret;
@@ -288,6 +302,27 @@ resctrl_mon_create_tasks(struct task_struct *task, struct rdtgroup *parent)
 	return tasks;
 }
 
+/*
+ * Whether CPUs on which the task may run are some group's: a task that is in no group
+ * itself is in theirs.
+ */
+static bool resctrl_mon_is_of_cpus(struct task_struct *task)
+{
+	struct rdtgroup *rdtgrp, *child;
+
+	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
+		if (rdtgrp != &rdtgroup_default &&
+		    cpumask_intersects(task->cpus_ptr, &rdtgrp->cpu_mask))
+			return true;
+		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
+			if (cpumask_intersects(task->cpus_ptr, &child->cpu_mask))
+				return true;
+		}
+	}
+
+	return false;
+}
+
 /* The group for the task, which is in it from now on */
 static struct resctrl_mon_tasks *resctrl_mon_get_tasks(struct task_struct *task)
 {
@@ -298,6 +333,10 @@ static struct resctrl_mon_tasks *resctrl_mon_get_tasks(struct task_struct *task)
 	if (!resctrl_mounted)
 		return ERR_PTR(-ENODEV);
 
+	/* It is dead. */
+	if (!task_tgid(task))
+		return ERR_PTR(-ESRCH);
+
 	parent = resctrl_mon_control_group(task);
 	if (!parent || resctrl_mon_is_locked(parent))
 		return ERR_PTR(-EOPNOTSUPP);
@@ -305,6 +344,9 @@ static struct resctrl_mon_tasks *resctrl_mon_get_tasks(struct task_struct *task)
 	tasks = resctrl_mon_find_tasks(task, parent);
 	if (!resctrl_arch_match_rmid(task, parent->closid, parent->mon.rmid) &&
 	    !(tasks && resctrl_arch_match_rmid(task, parent->closid, tasks->rdtgrp->mon.rmid)))
+		return ERR_PTR(-EBUSY);
+
+	if (parent == &rdtgroup_default && resctrl_mon_is_of_cpus(task))
 		return ERR_PTR(-EBUSY);
 
 	if (!tasks)
@@ -334,8 +376,9 @@ static struct resctrl_mon_tasks *resctrl_mon_get_tasks(struct task_struct *task)
  * Context: Task context, takes rdtgroup_mutex and the CPU hotplug lock. @changed may
  * be called before this returns.
  * Return: 0, -ENODEV if resctrl is not mounted, -EBUSY if the task is in a MON group
- * of somebody else, -EOPNOTSUPP if its control group is pseudo-locked, -ENOSPC if there
- * is no RMID, -ENOMEM
+ * of somebody else, or in no group and allowed on CPUs of one, -EOPNOTSUPP if its control
+ * group is pseudo-locked, -ENOSPC if there is no RMID, -ESRCH if the task is gone,
+ * -ENOMEM, or the error of making a directory
  */
 int resctrl_mon_watch_task(struct resctrl_mon_set *set, struct task_struct *task)
 {
@@ -422,16 +465,17 @@ static void resctrl_mon_join(u32 set_rmid, u32 rmid)
 static void resctrl_mon_leave(struct resctrl_mon_set *set, u32 rmid)
 {
 	bool gone = set->rmid == rmid;
+	unsigned int bit;
 
 	if (!test_bit(rmid, set->rmids))
 		return;
 
+	clear_bit(rmid, set->rmids);
 	if (gone) {
 		/* ->changed() is not called again: for unwatch, an entry of nothing. */
 		list_del_init(&set->node);
-		bitmap_zero(set->rmids, resctrl_arch_system_num_rmid_idx());
-	} else {
-		clear_bit(rmid, set->rmids);
+		for_each_set_bit(bit, set->rmids, resctrl_arch_system_num_rmid_idx())
+			clear_bit(bit, set->rmids);
 	}
 	set->changed(set, gone);
 }
