@@ -66,7 +66,7 @@
 /**
  * struct rdt_share - what the RMID of some threads has counted in one domain
  * @lock:	Serialises reads of the RMID for these threads, and what follows
- * @prev:	Chunks at the last read
+ * @prev:	The last read
  * @known:	There was one.
  * @off:	Events were disabled meanwhile while their tasks ran. Written by any CPU.
  * @active:	Number of the threads' events that count in the domain: those that are
@@ -76,7 +76,7 @@
  */
 struct rdt_share {
 	raw_spinlock_t		lock;
-	u64			prev;
+	struct rdt_mbm_read	prev;
 	bool			known;
 	bool			off;
 	unsigned int		active;
@@ -124,8 +124,7 @@ struct rdt_use {
  *		events; under perf_pkg_domain::lock, of tasks rdt_share::lock.
  * @nr_prev:	How many of @prev a domain has. Constant. This and the next two are
  *		for groups.
- * @prev:	For each domain and each RMID, or the only one there is: chunks at
- *		the last read
+ * @prev:	For each domain and each RMID, or the only one there is: the last read
  * @known:	For each domain: the RMIDs that are in the group since the last read,
  *		so that @prev has a value for them
  * @threads:	NULL unless it is the counter of a task. Constant.
@@ -141,7 +140,7 @@ struct rdt_counter {
 	struct rdt_mbm		*mbm;
 
 	unsigned int		nr_prev;
-	u64			*prev;
+	struct rdt_mbm_read	*prev;
 	unsigned long		*known;
 
 	struct rdt_threads	*threads;
@@ -177,11 +176,11 @@ static int rdt_read_occupancy(struct rdt_counter *rc, u64 *value)
 {
 	u64 chunks, sum = 0;
 	int ret, err = -EAGAIN;
-	u32 rmid;
+	u32 rmid, restarts;
 
 	for (rmid = rdt_next_rmid(rc, 0); rmid < rdt_info.num_rmid;
 	     rmid = rdt_next_rmid(rc, rmid + 1)) {
-		ret = resctrl_mon_read(rmid, rc->event, &chunks);
+		ret = resctrl_mon_read(rmid, rc->event, &chunks, &restarts);
 		if (ret == -ENODATA)
 			continue;
 		if (ret)
@@ -192,6 +191,22 @@ static int rdt_read_occupancy(struct rdt_counter *rc, u64 *value)
 	*value = sum * rdt_info.scale;
 
 	return err;
+}
+
+/*
+ * What a bandwidth counter says. -ENODATA: it has lost what it said, and when there is a
+ * value again, that will be what was counted from now on. -EAGAIN: it has none just now.
+ */
+static int rdt_read_now(const struct rdt_counter *rc, u32 rmid, struct rdt_mbm_read *now)
+{
+	int ret = resctrl_mon_read(rmid, rc->event, &now->chunks, &now->restarts);
+
+	if (ret != -ENODATA)
+		return ret;
+
+	now->chunks = 0;
+
+	return rdt_info.restarts ? -ENODATA : -EAGAIN;
 }
 
 static unsigned long *rdt_known(struct rdt_counter *rc, unsigned int domain)
@@ -209,27 +224,25 @@ static u32 rdt_next_of_both(struct rdt_counter *rc, unsigned int domain, u32 rmi
 /* Adds what the RMID has counted since the last read, if it was in the group then. */
 static int rdt_read_rmid(struct rdt_counter *rc, unsigned int domain, u32 rmid)
 {
-	u64 *prev = rc->prev + domain * rc->nr_prev + (rc->set.single ? 0 : rmid);
+	struct rdt_mbm_read *prev = rc->prev + domain * rc->nr_prev +
+				    (rc->set.single ? 0 : rmid);
+	struct rdt_mbm_read now;
 	unsigned long *known = rdt_known(rc, domain);
 	bool member = test_bit(rmid, rc->set.rmids), was_known = test_bit(rmid, known);
-	u64 chunks;
 	int ret;
 
 	/* After it left it is read just once, with or without success. */
 	if (!member)
 		__clear_bit(rmid, known);
 
-	ret = resctrl_mon_read(rmid, rc->event, &chunks);
-	if (ret == -ENODATA && rdt_info.restarts)
-		/* When there is a value again, it will be what was counted from now on. */
-		chunks = 0;
-	else if (ret)
-		return ret;
-	else if (was_known)
-		rdt_mbm_add(&rdt_info, &rc->mbm[domain], rmid,
-			    rdt_mbm_delta(&rdt_info, *prev, chunks));
+	ret = rdt_read_now(rc, rmid, &now);
+	if (ret && ret != -ENODATA)
+		return ret == -EAGAIN ? -ENODATA : ret;
 
-	*prev = chunks;
+	if (!ret && was_known)
+		rdt_mbm_add(&rdt_info, &rc->mbm[domain], rmid,
+			    rdt_mbm_moved(&rdt_info, prev, &now));
+	*prev = now;
 	if (member)
 		__set_bit(rmid, known);
 
@@ -266,7 +279,8 @@ static int rdt_read_share(struct rdt_counter *rc, unsigned int domain, u64 most)
 	struct rdt_share *share = &rc->threads->share[domain];
 	u32 rmid = rc->set.rmid;
 	bool gone = !test_bit(rmid, rc->set.rmids);
-	u64 chunks, delta = 0;
+	struct rdt_mbm_read now;
+	u64 moved = 0;
 	int ret;
 
 	lockdep_assert_held(&share->lock);
@@ -275,18 +289,15 @@ static int rdt_read_share(struct rdt_counter *rc, unsigned int domain, u64 most)
 	if (gone && !share->known)
 		return 0;
 
-	ret = resctrl_mon_read(rmid, rc->event, &chunks);
-	if (ret == -ENODATA && rdt_info.restarts)
-		/* When there is a value again, it will be what was counted from now on. */
-		chunks = 0;
-	else if (ret)
-		return ret == -ENODATA ? -EAGAIN : ret;
-	else if (share->known)
-		delta = rdt_mbm_delta(&rdt_info, share->prev, chunks);
+	ret = rdt_read_now(rc, rmid, &now);
+	if (ret && ret != -ENODATA)
+		return ret;
 
-	if (delta <= most)
-		rdt_mbm_add(&rdt_info, &rc->mbm[domain], rmid, delta);
-	share->prev = chunks;
+	if (!ret && share->known)
+		moved = rdt_mbm_moved(&rdt_info, &share->prev, &now);
+	if (moved <= most)
+		rdt_mbm_add(&rdt_info, &rc->mbm[domain], rmid, moved);
+	share->prev = now;
 	share->known = !gone;
 
 	return ret;

@@ -26,6 +26,16 @@ struct rdt_mbm {
 	u64	to_correct;
 };
 
+/**
+ * struct rdt_mbm_read - what a read has found, of one RMID in one domain
+ * @chunks:	The value of the counter
+ * @restarts:	What resctrl_mon_read() said of it
+ */
+struct rdt_mbm_read {
+	u64	chunks;
+	u32	restarts;
+};
+
 /*
  * What was counted between two reads, less than half of what the counter can hold. A
  * value that is lower than the one before is that of a counter that started at 0
@@ -40,6 +50,13 @@ static inline u64 rdt_mbm_delta(const struct resctrl_mon_info *info, u64 prev, u
 		return delta;
 
 	return info->restarts ? now & mask : 0;
+}
+
+/* The same for reads between which it may be known that the counter started again */
+static inline u64 rdt_mbm_moved(const struct resctrl_mon_info *info,
+				const struct rdt_mbm_read *prev, const struct rdt_mbm_read *now)
+{
+	return rdt_mbm_delta(info, prev->restarts == now->restarts ? prev->chunks : 0, now->chunks);
 }
 
 static inline void rdt_mbm_add(const struct resctrl_mon_info *info, struct rdt_mbm *mbm,

@@ -63,6 +63,16 @@ static void rdt_mbm_delta_of_a_step_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rdt_mbm_delta(&amd, 1000, 0), 0);
 }
 
+static void rdt_mbm_moved_since_a_restart(struct kunit *test)
+{
+	struct rdt_mbm_read prev = { .chunks = 1000, .restarts = 1 };
+	struct rdt_mbm_read now = { .chunks = 1500, .restarts = 1 };
+
+	KUNIT_EXPECT_EQ(test, rdt_mbm_moved(&amd, &prev, &now), 500);
+	now.restarts = 2;
+	KUNIT_EXPECT_EQ(test, rdt_mbm_moved(&amd, &prev, &now), 1500);
+}
+
 static void rdt_mbm_bytes_are_scaled(struct kunit *test)
 {
 	struct rdt_mbm mbm = { };
@@ -133,6 +143,7 @@ static struct kunit_case rdt_mbm_cases[] = {
 	KUNIT_CASE(rdt_mbm_delta_wraps_at_its_width),
 	KUNIT_CASE(rdt_mbm_delta_of_up_to_half),
 	KUNIT_CASE(rdt_mbm_delta_of_a_step_back),
+	KUNIT_CASE(rdt_mbm_moved_since_a_restart),
 	KUNIT_CASE(rdt_mbm_bytes_are_scaled),
 	KUNIT_CASE(rdt_mbm_bytes_beyond_the_width),
 	KUNIT_CASE(rdt_mbm_correction_begins_above_its_rmid),

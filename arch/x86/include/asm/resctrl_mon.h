@@ -21,7 +21,8 @@ struct task_struct;
  * @scale:	Bytes per chunk
  * @width:	Bits of a bandwidth counter
  * @restarts:	A bandwidth counter starts at 0 whenever the hardware begins to
- *		track an RMID, and it may lose track of those that run nowhere.
+ *		track an RMID, and it may lose track of those that run nowhere:
+ *		resctrl_mon_read() tells.
  * @cf_rmid:	Bandwidth of RMIDs above this one must be corrected
  * @cf:		Correction factor, in units of 2^-20
  */
@@ -65,6 +66,6 @@ int resctrl_mon_watch(struct resctrl_mon_set *set, u64 ino);
 int resctrl_mon_watch_task(struct resctrl_mon_set *set, struct task_struct *task);
 void resctrl_mon_unwatch(struct resctrl_mon_set *set);
 void resctrl_mon_inherit(const struct resctrl_mon_set *set, struct task_struct *child);
-int resctrl_mon_read(u32 rmid, enum resctrl_event_id evtid, u64 *chunks);
+int resctrl_mon_read(u32 rmid, enum resctrl_event_id evtid, u64 *chunks, u32 *restarts);
 
 #endif /* _ASM_X86_RESCTRL_MON_H */

@@ -102,6 +102,7 @@ typedef struct {
     int64_t last[MAX_RMIDS];    /* when an RMID ran last */
     uint32_t cpus[MAX_RMIDS];   /* how many vCPUs' PQR_ASSOC name an RMID */
     uint64_t offset[RDT_ITEMS][MAX_RMIDS];
+    bool lost[RDT_ITEMS][MAX_RMIDS]; /* and nobody has read that */
     uint64_t evtsel;
     uint64_t fault;
 } L3Domain;
@@ -120,6 +121,7 @@ struct PkgCounters {
     uint32_t rate;              /* bytes per microsecond of a running vCPU */
     uint32_t cache;             /* bytes an RMID can occupy in one L3 */
     bool amd_tracking;
+    bool amd_lost;
     uint32_t energy_unit;       /* 1 / 2^n joules */
     uint32_t dram_unit;         /* likewise: Intel's servers have one that no MSR tells */
     uint32_t idle_mw;           /* of a package (Intel: of each die) */
@@ -322,6 +324,10 @@ static uint64_t rdt_read(PkgCounters *s, CPUX86State *env, int64_t now)
     if (s->amd_tracking && !d->cpus[rmid]) {
         return QM_CTR_UNAVAILABLE;
     }
+    if (d->lost[event][rmid]) {
+        d->lost[event][rmid] = false;
+        return QM_CTR_UNAVAILABLE;
+    }
     return (rdt_units(s, d, event, rmid, now) + d->offset[event][rmid]) &
            MAKE_64BIT_MASK(0, rdt_width(s, env));
 }
@@ -351,6 +357,8 @@ static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val
         d->fill_ns[val] = 0;
         rdt_push(s, d, ITEM_TOTAL, val, 0, now);
         rdt_push(s, d, ITEM_LOCAL, val, 0, now);
+        d->lost[ITEM_TOTAL][val] = s->amd_lost;
+        d->lost[ITEM_LOCAL][val] = s->amd_lost;
     }
     return PKG_MSR_DONE;
 }
@@ -640,6 +648,7 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_UINT32("rate", PkgCounters, rate, 1000),
     DEFINE_PROP_UINT32("cache", PkgCounters, cache, 8 << 20),
     DEFINE_PROP_BOOL("amd-tracking", PkgCounters, amd_tracking, false),
+    DEFINE_PROP_BOOL("amd-lost", PkgCounters, amd_lost, false),
     DEFINE_PROP_UINT32("energy-unit", PkgCounters, energy_unit, 14),
     DEFINE_PROP_UINT32("dram-unit", PkgCounters, dram_unit, 16),
     DEFINE_PROP_UINT32("idle-mw", PkgCounters, idle_mw, 20000),
