@@ -21,4 +21,19 @@ struct pkg_bpf_result {
 	__u32	reserved;
 };
 
+/* A counter and its age have slots of this number in two maps, filled from 0 on */
+#define PKG_BPF_LOGGED	32
+#define PKG_BPF_LOG	65536
+
+/* What one read found, with the time before and after it in CLOCK_MONOTONIC */
+struct pkg_bpf_read {
+	__u64	before;
+	__u64	after;
+	__u64	age;
+	__u64	value;
+	__s64	error;
+	__u32	slot;
+	__u32	cpu;
+};
+
 #endif /* PKG_BPF_H */

@@ -72,6 +72,8 @@ static struct {
  */
 struct rdt_count {
 	enum rdt_event	event;
+	/* What it counts begins and ends at such a number of bytes; 0: the hardware's unit */
+	__u64		grain;
 	/* Bits of those that may have run */
 	__u64		rmids;
 	/* Of L3s, by their index in topo */
@@ -508,9 +510,9 @@ static inline int rdt_open(struct rdt_count *c, enum rdt_event event, const char
 static inline bool rdt_is_between(const struct rdt_count *c, __u64 val, __u64 before,
 				  __u64 after, __u64 *low, __u64 *high)
 {
-	/* What is counted begins and ends at a whole unit, of each counter */
-	__u64 slack = (c->starts + 1) * rdt.scale * __builtin_popcountll(c->rmids) *
-		      __builtin_popcount(c->domains);
+	/* For each counter */
+	__u64 slack = (c->starts + 1) * (c->grain > rdt.scale ? c->grain : rdt.scale) *
+		      __builtin_popcountll(c->rmids) * __builtin_popcount(c->domains);
 	__u64 least = c->least, most = c->most;
 
 	if (c->event == RDT_OCCUPANCY) {
