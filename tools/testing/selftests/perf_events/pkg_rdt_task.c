@@ -661,7 +661,7 @@ TEST_F(rdt_task, admins_group)
 	EXPECT_EQ(0, try_open(attr, self->p.pid, -1));
 }
 
-/* Made in the task's control group, whose totals contain it */
+/* Made in the task's control group, whose totals contain it, also afterwards */
 static void check_control(struct __test_metadata *_metadata, struct puppet *p,
 			  const char *control)
 {
@@ -685,6 +685,13 @@ static void check_control(struct __test_metadata *_metadata, struct puppet *p,
 	EXPECT_TRUE(rdt_counted(&c, 1));
 	rdt_close(&c);
 	EXPECT_EQ(0, find_private(control, p->pid, path));
+
+	/* They keep it */
+	after[0] = rdt_truth_of(&both);
+	ASSERT_EQ(0, rdt_mon_sum(control, RDT_TOTAL, &val));
+	after[1] = rdt_truth_of(&both);
+	EXPECT_TRUE(rdt_mon_fits(control, RDT_TOTAL, 2, val - first, after[0] - before[1],
+				 after[1] - before[0]));
 }
 
 TEST_F_TIMEOUT(rdt_task, in_root, 120)

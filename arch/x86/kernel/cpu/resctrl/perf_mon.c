@@ -232,6 +232,26 @@ static int resctrl_mon_mkdir(struct resctrl_mon_tasks *tasks, struct task_struct
 	return ret == -EBUSY ? -ENOSPC : ret;
 }
 
+/* The control group does not lose what the tasks have moved, as nobody asked for a group. */
+static void resctrl_mon_keep_bytes(struct rdtgroup *rdtgrp)
+{
+	struct rdt_resource *r = &rdt_resources_all[RDT_RESOURCE_L3].r_resctrl;
+	struct rdt_mon_domain *d;
+	unsigned int evtid;
+
+	for (evtid = QOS_L3_MBM_TOTAL_EVENT_ID; evtid <= QOS_L3_MBM_LOCAL_EVENT_ID; evtid++) {
+		if (!(rdt_mon_features & BIT(evtid)))
+			continue;
+		list_for_each_entry(d, &r->mon_domains, hdr.list) {
+			struct rmid_read rr = { };
+
+			/* If that fails, what was read before counts. */
+			mon_event_read(&rr, r, d, rdtgrp, &d->hdr.cpu_mask, evtid, false);
+			resctrl_mon_merge(d, rdtgrp, evtid);
+		}
+	}
+}
+
 static void resctrl_mon_rmdir(struct resctrl_mon_tasks *tasks)
 {
 	struct rdtgroup *rdtgrp = tasks->rdtgrp;
@@ -498,8 +518,12 @@ void resctrl_mon_rmid_freed(u32 rmid)
 		resctrl_mon_leave(set, rmid);
 
 	list_for_each_entry(tasks, &resctrl_mon_all_tasks, node) {
-		if (tasks->rdtgrp && tasks->rdtgrp->mon.rmid == rmid)
-			tasks->rdtgrp = NULL;
+		if (!tasks->rdtgrp || tasks->rdtgrp->mon.rmid != rmid)
+			continue;
+		/* Its tasks have another RMID now. */
+		if (!tasks->nr_sets)
+			resctrl_mon_keep_bytes(tasks->rdtgrp);
+		tasks->rdtgrp = NULL;
 	}
 }
 
