@@ -273,7 +273,8 @@ TEST_F_TIMEOUT(pkg_cpu, gauge_is_fresh, 120)
 		ASSERT_LE(first[0], val[0]);
 		ASSERT_LE(val[0], after + NSEC_PER_MSEC);
 		ASSERT_LE(before, val[0] + first[1] + NSEC_PER_MSEC);
-		ASSERT_LE(val[1], after - val[0] + NSEC_PER_MSEC);
+		/* Read after the value: that may be new, but its stamp not written yet */
+		ASSERT_LE(val[1], after - val[0] + 2 * NSEC_PER_MSEC);
 		ASSERT_LT(after, end);
 		changes += val[0] != last;
 		last = val[0];
