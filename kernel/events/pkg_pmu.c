@@ -303,7 +303,8 @@ static void perf_pkg_event_del(struct perf_event *event, int ef_flags)
 		ppmu->stop(counter, event);
 
 	/* The value must be exact now: nobody counts it any further. */
-	if (!pe->age && (pe->nr_parts || !(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
+	if (!pe->age && (pe->nr_parts ? READ_ONCE(pe->part[0].window[0].open) :
+			 !(flags & PERF_PKG_GAUGE) || flags & PERF_PKG_NO_TIMER))
 		perf_pkg_publish_here(dom, slot);
 	if (pe->nr_parts)
 		perf_pkg_want_parts(pe, false);

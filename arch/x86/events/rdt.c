@@ -19,9 +19,9 @@
  * just one of their events, see struct rdt_threads.
  *
  * perf_pkg_domain::lock serialises the reads of a counter in one domain, for tasks
- * rdt_share::lock does. Reads touch nothing of resctrl's but the MSRs, for which there
- * is a lock in __rmid_read_msrs(); the bandwidth that resctrl keeps for itself is not
- * used. The order of locks is
+ * rdt_share::lock does. What is read are the MSRs, for which there is a lock in
+ * __rmid_read_msrs(); the bandwidth that resctrl keeps for itself is not used, but
+ * both tell each other of counters that have started again. The order of locks is
  *
  *	perf_event_context::mutex	(of a task, if an event of its is the last)
  *	perf_pkg::mutex
@@ -44,6 +44,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/sysfs.h>
 
 #include <asm/processor.h>
@@ -162,9 +163,10 @@ static struct rdt_counter *to_rdt_counter(struct perf_pkg_counter *counter)
 
 /* Reading, with interrupts off */
 
-/* The first one that is not below @rmid. Bits of RMIDs change all the time. */
+/* The first one that is not below @rmid */
 static u32 rdt_next_rmid(const struct rdt_counter *rc, u32 rmid)
 {
+	/* Bits of RMIDs change all the time, each at once. */
 	return data_race(find_next_bit(rc->set.rmids, rdt_info.num_rmid, rmid));
 }
 
@@ -217,6 +219,7 @@ static unsigned long *rdt_known(struct rdt_counter *rc, unsigned int domain)
 /* The same for those that are in the group, or were when it was read the last time */
 static u32 rdt_next_of_both(struct rdt_counter *rc, unsigned int domain, u32 rmid)
 {
+	/* Likewise */
 	return data_race(find_next_or_bit(rc->set.rmids, rdt_known(rc, domain),
 					  rdt_info.num_rmid, rmid));
 }
@@ -493,11 +496,12 @@ rdt_find_threads(const struct rdt_counter *rc, const struct perf_event *event)
 {
 	const struct rdt_counter *first;
 	struct rdt_threads *threads;
+	bool of_cpus = rc->cpu >= 0;
 
 	list_for_each_entry(threads, &rdt_all_threads, node) {
 		first = list_first_entry(&threads->counters, struct rdt_counter, sibling);
 		if (first->set.tasks == rc->set.tasks && first->event == rc->event &&
-		    threads->of_cpus == (rc->cpu >= 0) &&
+		    threads->of_cpus == of_cpus &&
 		    threads->config1 == event->attr.config1 && !rdt_has_alike(threads, rc))
 			return threads;
 	}
@@ -665,18 +669,21 @@ static const struct attribute_group rdt_format_group = {
 /* Like the string of perf_event_sysfs_show(), but libvirt wants .scale without a newline. */
 static ssize_t rdt_scale_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "1");
+	return strscpy(buf, "1", PAGE_SIZE);
 }
 
-#define RDT_EVENT_ATTR(_event, _name, _str)						\
-	PMU_EVENT_ATTR_STRING(_event, rdt_##_name, _str);				\
-	PMU_EVENT_ATTR_STRING(_event.unit, rdt_##_name##_unit, "Bytes");		\
-	static struct device_attribute rdt_##_name##_scale =				\
-		__ATTR(_event.scale, 0444, rdt_scale_show, NULL)
+PMU_EVENT_ATTR_STRING(llc_occupancy, rdt_occupancy, "event=0x01");
+PMU_EVENT_ATTR_STRING(llc_occupancy.unit, rdt_occupancy_unit, "Bytes");
+static struct device_attribute rdt_occupancy_scale = __ATTR(llc_occupancy.scale, 0444, rdt_scale_show, NULL);
 
-RDT_EVENT_ATTR(llc_occupancy, occupancy, "event=0x01");
-RDT_EVENT_ATTR(total_bytes, total, "event=0x02");
-RDT_EVENT_ATTR(local_bytes, local, "event=0x03");
+PMU_EVENT_ATTR_STRING(total_bytes, rdt_total, "event=0x02");
+PMU_EVENT_ATTR_STRING(total_bytes.unit, rdt_total_unit, "Bytes");
+static struct device_attribute rdt_total_scale = __ATTR(total_bytes.scale, 0444, rdt_scale_show, NULL);
+
+PMU_EVENT_ATTR_STRING(local_bytes, rdt_local, "event=0x03");
+PMU_EVENT_ATTR_STRING(local_bytes.unit, rdt_local_unit, "Bytes");
+static struct device_attribute rdt_local_scale = __ATTR(local_bytes.scale, 0444, rdt_scale_show, NULL);
+
 PMU_EVENT_ATTR_STRING(llc_occupancy.snapshot, rdt_occupancy_snapshot, "1");
 
 static struct attribute *rdt_occupancy_attrs[] = {

@@ -33,8 +33,18 @@ FIXTURE_SETUP(rdt)
 	EXPECT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
 }
 
+static int set_cpus_online(int domain, int from, int online)
+{
+	int i, err = 0;
+
+	for (i = from; i < topo.pkg[domain].nr_cpus; i++)
+		err |= fresh_set_online(topo.pkg[domain].cpu[i], online);
+	return err;
+}
+
 FIXTURE_TEARDOWN(rdt)
 {
+	set_cpus_online(topo.nr - 1, 0, 1);
 	puppet_end(&self->p);
 	rmdir(OTHER);
 	rdt_exit();
@@ -198,6 +208,35 @@ TEST_F_TIMEOUT(rdt, domains, 120)
 	}
 	for (d = 0; d < topo.nr; d++)
 		rdt_close(&c[d]);
+}
+
+/* CPUs of an L3 go, in the end all of them: what was counted there stays, and no more comes */
+TEST_F_TIMEOUT(rdt, cpus_go, 240)
+{
+	int last = topo.nr - 1, round;
+	struct rdt_count c;
+	__u64 val;
+
+	if (!fresh_can_go(topo.pkg[last].cpu[0]))
+		SKIP(return, "CPUs cannot go");
+	ASSERT_EQ(0, rdt_open_cpus(&c, RDT_TOTAL, RDT_GROUP, 1ULL << self->rmid, false));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[last].cpu[0]));
+		ASSERT_EQ(0, set_cpus_online(last, 1, 0));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+		ASSERT_EQ(0, set_cpus_online(last, 1, 1));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+	}
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[0].cpu[0]));
+	val = rdt_value(&c);
+	ASSERT_EQ(0, set_cpus_online(last, 0, 0));
+	EXPECT_TRUE(rdt_right(&c));
+	EXPECT_LE(val, rdt_value(&c));
+	ASSERT_EQ(0, set_cpus_online(last, 0, 1));
+	EXPECT_TRUE(rdt_right(&c));
+	rdt_close(&c);
 }
 
 /* The L3 of the CPU, if it is in the mask */

@@ -135,7 +135,7 @@ static bool wait_gone(pid_t pid)
 static int open_task(struct rdt_count *c, struct perf_event_attr attr, const char *control,
 		     pid_t pid, char *path)
 {
-	__u64 past[RDT_MAX_RMIDS];
+	__u64 past[RDT_MAX_RMIDS], end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
 	int err, rmid;
 
 	*c = (struct rdt_count) {
@@ -143,9 +143,14 @@ static int open_task(struct rdt_count *c, struct perf_event_attr attr, const cha
 		.grain		= switch_bytes(),
 		.domains	= (1U << topo.nr) - 1,
 	};
-	for (rmid = 0; rmid < rdt.nr_rmids; rmid++)
-		past[rmid] = rdt_truth_sum(c->event, rmid);
-	err = rdt_add(c, attr, pid, -1);
+	/* RMIDs of groups that are gone stay in use for a while */
+	do {
+		for (rmid = 0; rmid < rdt.nr_rmids; rmid++)
+			past[rmid] = rdt_truth_sum(c->event, rmid);
+		err = rdt_add(c, attr, pid, -1);
+		if (err == -ENOSPC)
+			usleep(50000);
+	} while (err == -ENOSPC && pkg_now(CLOCK_MONOTONIC) < end);
 	if (err)
 		return err;
 	if (find_private(control, pid ?: getpid(), path) != 1)
@@ -883,8 +888,7 @@ TEST_F_TIMEOUT(rdt_task, no_rmids, 120)
 	rdt_close(&c);
 }
 
-/* As another user, on itself; in a child as there is no way back. Returns what open said. */
-/* With the number of a capability, or -1, and no other */
+/* Becomes another user, with this capability (-1: none). In a child, as there is no way back. */
 static int give_up(int cap)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };

@@ -19,8 +19,8 @@
  *
  * A task that perf monitors has no group of its own to begin with. It gets a MON group
  * in its control group, a directory as any other: resctrl allocates the RMID, counts
- * it for the control group, and has it in limbo afterwards. Who may do so can
- * remove it or move the task elsewhere.
+ * it for the control group, and has it in limbo afterwards. The bandwidth stays in
+ * that of the control group. Who may do so can remove it or move the task elsewhere.
  */
 #include <linux/bitmap.h>
 #include <linux/cleanup.h>
@@ -35,6 +35,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 
 #include <asm/resctrl.h>
 #include <asm/resctrl_mon.h>
@@ -232,22 +233,26 @@ static int resctrl_mon_mkdir(struct resctrl_mon_tasks *tasks, struct task_struct
 	return ret == -EBUSY ? -ENOSPC : ret;
 }
 
-/* The control group does not lose what the tasks have moved, as nobody asked for a group. */
-static void resctrl_mon_keep_bytes(struct rdtgroup *rdtgrp)
+/* Brings resctrl's bandwidth of the group up to date, and adds it to its control group's. */
+static void resctrl_mon_read_bytes(struct rdtgroup *rdtgrp, bool merge)
 {
 	struct rdt_resource *r = &rdt_resources_all[RDT_RESOURCE_L3].r_resctrl;
 	struct rdt_mon_domain *d;
 	unsigned int evtid;
 
+	lockdep_assert_held(&rdtgroup_mutex);
+	lockdep_assert_cpus_held();
+
 	for (evtid = QOS_L3_MBM_TOTAL_EVENT_ID; evtid <= QOS_L3_MBM_LOCAL_EVENT_ID; evtid++) {
 		if (!(rdt_mon_features & BIT(evtid)))
 			continue;
 		list_for_each_entry(d, &r->mon_domains, hdr.list) {
-			struct rmid_read rr = { };
+			struct rmid_read rr = { .rgrp = rdtgrp, .r = r, .d = d, .evtid = evtid };
 
 			/* If that fails, what was read before counts. */
-			mon_event_read(&rr, r, d, rdtgrp, &d->hdr.cpu_mask, evtid, false);
-			resctrl_mon_merge(d, rdtgrp, evtid);
+			smp_call_function_any(&d->hdr.cpu_mask, mon_event_count, &rr, 1);
+			if (merge)
+				resctrl_mon_merge(d, rdtgrp, evtid);
 		}
 	}
 }
@@ -256,6 +261,8 @@ static void resctrl_mon_rmdir(struct resctrl_mon_tasks *tasks)
 {
 	struct rdtgroup *rdtgrp = tasks->rdtgrp;
 
+	/* The hardware may have no value when its tasks have another RMID. */
+	resctrl_mon_read_bytes(rdtgrp, false);
 	/* This frees its RMID: resctrl_mon_rmid_freed(). */
 	rdtgroup_rmdir_mon(rdtgrp, tasks->cpus);
 	/* Who else waits to look at it finds that it is deleted, and frees it. */
@@ -332,10 +339,10 @@ static bool resctrl_mon_is_of_cpus(struct task_struct *task)
 
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
 		if (rdtgrp != &rdtgroup_default &&
-		    cpumask_intersects(task->cpus_ptr, &rdtgrp->cpu_mask))
+		    cpumask_intersects(&task->cpus_mask, &rdtgrp->cpu_mask))
 			return true;
 		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
-			if (cpumask_intersects(task->cpus_ptr, &child->cpu_mask))
+			if (cpumask_intersects(&task->cpus_mask, &child->cpu_mask))
 				return true;
 		}
 	}
@@ -520,9 +527,9 @@ void resctrl_mon_rmid_freed(u32 rmid)
 	list_for_each_entry(tasks, &resctrl_mon_all_tasks, node) {
 		if (!tasks->rdtgrp || tasks->rdtgrp->mon.rmid != rmid)
 			continue;
-		/* Its tasks have another RMID now. */
+		/* The control group does not lose what they moved: nobody asked for a group. */
 		if (!tasks->nr_sets)
-			resctrl_mon_keep_bytes(tasks->rdtgrp);
+			resctrl_mon_read_bytes(tasks->rdtgrp, true);
 		tasks->rdtgrp = NULL;
 	}
 }
