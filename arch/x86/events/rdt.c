@@ -674,15 +674,18 @@ static ssize_t rdt_scale_show(struct device *dev, struct device_attribute *attr,
 
 PMU_EVENT_ATTR_STRING(llc_occupancy, rdt_occupancy, "event=0x01");
 PMU_EVENT_ATTR_STRING(llc_occupancy.unit, rdt_occupancy_unit, "Bytes");
-static struct device_attribute rdt_occupancy_scale = __ATTR(llc_occupancy.scale, 0444, rdt_scale_show, NULL);
+static struct device_attribute rdt_occupancy_scale =
+	__ATTR(llc_occupancy.scale, 0444, rdt_scale_show, NULL);
 
 PMU_EVENT_ATTR_STRING(total_bytes, rdt_total, "event=0x02");
 PMU_EVENT_ATTR_STRING(total_bytes.unit, rdt_total_unit, "Bytes");
-static struct device_attribute rdt_total_scale = __ATTR(total_bytes.scale, 0444, rdt_scale_show, NULL);
+static struct device_attribute rdt_total_scale =
+	__ATTR(total_bytes.scale, 0444, rdt_scale_show, NULL);
 
 PMU_EVENT_ATTR_STRING(local_bytes, rdt_local, "event=0x03");
 PMU_EVENT_ATTR_STRING(local_bytes.unit, rdt_local_unit, "Bytes");
-static struct device_attribute rdt_local_scale = __ATTR(local_bytes.scale, 0444, rdt_scale_show, NULL);
+static struct device_attribute rdt_local_scale =
+	__ATTR(local_bytes.scale, 0444, rdt_scale_show, NULL);
 
 PMU_EVENT_ATTR_STRING(llc_occupancy.snapshot, rdt_occupancy_snapshot, "1");
 
