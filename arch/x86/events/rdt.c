@@ -41,13 +41,13 @@
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
 #include <linux/pid.h>
+#include <linux/processor.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
-#include <asm/processor.h>
 #include <asm/resctrl_mon.h>
 
 #include "rdt_mbm.h"

@@ -157,6 +157,7 @@ static struct kunit_suite rdt_mbm_suite = {
 	.name		= "rdt_mbm",
 	.test_cases	= rdt_mbm_cases,
 };
+
 kunit_test_suite(rdt_mbm_suite);
 
 MODULE_LICENSE("GPL");
