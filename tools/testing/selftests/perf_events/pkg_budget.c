@@ -28,7 +28,7 @@
  */
 #define SOME(nr)	((nr) / 10 + 1)
 #define FEW(nr)		((nr) / 50 + 1)
-#define READ_NS		(5 * NSEC_PER_USEC)
+#define READ_NS		(20 * NSEC_PER_USEC)
 
 FIXTURE(pkg_budget)
 {
@@ -256,7 +256,7 @@ TEST_F_TIMEOUT(pkg_budget, slices_and_share, 300)
 		TH_LOG("package %d: %d slices, median %llu ns, %d passes, share %.3f", id, s->nr,
 		       fresh_quantile(s->duration, s->nr, 50), s->passes, s->share);
 		EXPECT_LE(MIN_PASSES - 1, s->passes);
-		/* And the time of one read, which counts where the budget is small */
+		/* And the time of one read, in which an emulator may have another CPU run */
 		EXPECT_LE(fresh_quantile(s->duration, s->nr, 50), budget * 1500 + READ_NS);
 		EXPECT_LT(0, s->partial);
 		EXPECT_EQ(0, s->lazy);

@@ -16,7 +16,10 @@
 
 /* Longer than a value that read(2) takes may be old, by default */
 #define RAPL_AGE_US	2000
-/* What is lost each time the core takes an event off its CPU and puts it back, at most */
+/*
+ * What is lost each time the core takes an event off its CPU and puts it back, at most, or
+ * moved while the emulator has other CPUs run
+ */
 #define RAPL_RESTART_UJ	500
 /* An event counts in 2^-32 joules */
 #define RAPL_PER_UJ	(4294967296.0 / 1000000)
@@ -289,7 +292,7 @@ static inline bool rapl_fits(const struct rapl_count *c, __u64 val, __u64 before
 {
 	/* What is counted begins and ends at a whole unit */
 	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) * topo.nr +
-		      c->restarts * RAPL_RESTART_UJ;
+		      (c->restarts + 1) * RAPL_RESTART_UJ;
 	__u64 least = c->least, most = c->most, uj = val / RAPL_PER_UJ;
 
 	if (c->on) {
