@@ -216,10 +216,10 @@ static unsigned long *rdt_known(struct rdt_counter *rc, unsigned int domain)
 	return rc->known + domain * BITS_TO_LONGS(rdt_info.num_rmid);
 }
 
-/* The same for those that are in the group, or were when it was read the last time */
+/* Like rdt_next_rmid(), of those that are in the group or were when it was last read */
 static u32 rdt_next_of_both(struct rdt_counter *rc, unsigned int domain, u32 rmid)
 {
-	/* Likewise */
+	/* See there. */
 	return data_race(find_next_or_bit(rc->set.rmids, rdt_known(rc, domain),
 					  rdt_info.num_rmid, rmid));
 }
