@@ -26,7 +26,7 @@
 static __u64 switch_bytes(void)
 {
 	bool slow = !access("/sys/kernel/debug/kcsan", F_OK) ||
-		    !access("/sys/kernel/debug/kmemleak", F_OK);
+		    !access("/proc/lockdep", F_OK);
 
 	return slow ? 1 << 19 : 1 << 16;
 }
