@@ -132,7 +132,7 @@ struct rdt_use {
  * @sibling:	Entry in rdt_threads::counters
  * @pid:	The task. Constant.
  * @cpu:	The only CPU where it is counted, -1: on all. Constant.
- * @use:	For each domain
+ * @use:	For each domain, NULL unless it is bandwidth of a task
  */
 struct rdt_counter {
 	struct perf_pkg_counter	counter;
@@ -383,15 +383,20 @@ static void rdt_mark_off(struct rdt_counter *rc)
 		WRITE_ONCE(rc->threads->share[i].off, true);
 }
 
+/* Where the bandwidth of a task is counted from here on, negative: it is not */
+static int rdt_task_domain(const struct rdt_counter *rc)
+{
+	return rc->use ? perf_pkg_domain_index(&rc->counter) : -ENODEV;
+}
+
 /* A task is scheduled in. */
 static void rdt_start(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
-	int domain = perf_pkg_domain_index(counter);
+	int ret, domain = rdt_task_domain(rc);
 	struct rdt_share *share;
-	int ret;
 
-	if (!rc->threads || rc->event == QOS_L3_OCCUP_EVENT_ID || domain < 0)
+	if (domain < 0)
 		return;
 
 	share = &rc->threads->share[domain];
@@ -417,9 +422,9 @@ static void rdt_start(struct perf_pkg_counter *counter, struct perf_event *event
 static void rdt_stop(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
-	int domain = perf_pkg_domain_index(counter);
+	int domain = rdt_task_domain(rc);
 
-	if (!rc->threads || rc->event == QOS_L3_OCCUP_EVENT_ID || domain < 0)
+	if (domain < 0)
 		return;
 
 	event->hw.config = rdt_time_off(event) + 1;

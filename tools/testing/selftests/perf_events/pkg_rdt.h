@@ -554,6 +554,22 @@ static inline bool rdt_right(const struct rdt_count *c)
 	return false;
 }
 
+/* Whether it follows the level of who sleeps down to nothing */
+static inline bool rdt_decays(const struct rdt_count *c)
+{
+	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS, val;
+	bool right;
+
+	while (rdt_truth_of(c) && pkg_now(CLOCK_MONOTONIC) < end)
+		usleep(1000);
+	/* rdt_right() lets the value get as fresh as it asks for */
+	right = rdt_right(c);
+	val = rdt_value(c);
+	if (val)
+		ksft_print_msg("%s: still %llu\n", rdt_names[c->event], val);
+	return right && !val;
+}
+
 /* Whether it is right and has counted at least @units of the hardware */
 static inline bool rdt_counted(const struct rdt_count *c, __u64 units)
 {
