@@ -11,8 +11,8 @@ kind_paths() {
 	case $1 in
 	ours|debug|kcsan|rt) ;;
 	i386)	KARCH=i386 ;;
-	base)	SRC=$PRISTINE BUILD=$B/base/build-base ;;
-	*)	die "no such kernel: $1 (ours, debug, kcsan, rt, i386, base)" ;;
+	base|base-debug|base-kcsan) SRC=$PRISTINE BUILD=$B/base/build-$1 ;;
+	*)	die "no such kernel: $1 (ours, debug, kcsan, rt, i386, base, base-debug, base-kcsan)" ;;
 	esac
 }
 
@@ -63,6 +63,19 @@ machine() {
 	QEMU+=(-nodefaults -no-user-config -display none -no-reboot)
 }
 
+# For every guest's command line. At boot the kernel waits for a few timer interrupts and
+# panics if they do not come. On a busy host QEMU may deliver them too late.
+BOOT_ARGS=no_timer_check
+
+# clock_is_calibrated CONSOLE: dies if the guest may have the wrong TSC frequency. On a busy
+# host the kernel's calibration against the PIT can be off by a factor of three. The kernel
+# keeps its result even if the PM timer contradicts it; a later refinement confirms it.
+clock_is_calibrated() {
+	! grep -qs 'tsc: .*Using PIT calibration' "$1" || grep -q 'tsc: Refined TSC' "$1" ||
+		die "the guest could not calibrate its TSC, because the host was too busy:" \
+		"all times in this run may be wrong. Run it again."
+}
+
 busybox_static() {
 	command -v busybox || die "busybox is missing: run \`make deps\`, or as root: apt-get install busybox-static"
 }
@@ -83,7 +96,8 @@ accel() {
 	cat "$cache"
 }
 
-# Paths relative to $B let the kernels share what they have in common in the cache
+# Paths relative to $B let the kernels share what they have in common in the cache, and copies
+# of the repository as well, if CCACHE_DIR names one cache for all of them
 ccache_env() {
 	export CCACHE_BASEDIR=$B CCACHE_DIR=${CCACHE_DIR:-$OUT/ccache} CCACHE_SLOPPINESS=time_macros
 	export KBUILD_BUILD_TIMESTAMP='2025-01-01' KBUILD_BUILD_USER=guest KBUILD_BUILD_HOST=guest
