@@ -8,13 +8,13 @@
  * resctrl, named by the inode number of its directory, in the L3 (with Sub-NUMA
  * clusters: in the node) of its CPU:
  *
- *	intel_cqm/total_bytes,group=N/
+ *	resctrl/total_bytes,group=N/
  *
  * and without a group all of them together. As in mon_data, a CTRL_MON group has the
  * bytes of its MON groups as well. Here they stay counted when such a MON group is
  * removed, and what it counted before it joined is left out.
  *
- * For task events there is a MON group that resctrl_mon_watch_task() made, with the
+ * For events of resctrl_task there is a MON group that resctrl_mon_watch_task() made, with the
  * task and those that it forks. What threads of one process use together is counted for
  * just one of their events, see struct rdt_threads.
  *
@@ -624,33 +624,33 @@ static bool rdt_is_event(u64 config)
 static int rdt_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 group = event->attr.config2;
-	bool level;
-	int ret;
 
-	if (!rdt_is_event(event->attr.config) || event->attr.config3)
+	if (!rdt_is_event(event->attr.config) || event->attr.config1 || event->attr.config3)
 		return -EINVAL;
-
-	/* The core asks, too, but not before counters and groups are made. */
-	ret = perf_allow_cpu();
-	if (ret)
-		return ret;
-
-	level = event->attr.config == QOS_L3_OCCUP_EVENT_ID;
-	desc->flags = level ? PERF_PKG_GAUGE : 0;
-	if (event->attach_state & PERF_ATTACH_TASK) {
-		/* A group is more than a task. Kernel threads are waited for by resctrl. */
-		if (group || event->hw.target->flags & PF_KTHREAD)
-			return -EOPNOTSUPP;
-		/* There are few RMIDs, for all users. */
-		return perfmon_capable() ? 0 : -EACCES;
-	}
 
 	if (group >> RDT_GROUP_BITS)
 		return -ESTALE;
 
 	desc->key = group << 8 | event->attr.config;
-	if (!level)
-		desc->flags = PERF_PKG_FREE_RUNNING;
+	desc->level = event->attr.config == QOS_L3_OCCUP_EVENT_ID;
+
+	return 0;
+}
+
+static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
+{
+	if (!rdt_is_event(event->attr.config) || event->attr.config2 || event->attr.config3)
+		return -EINVAL;
+
+	/* resctrl waits for kernel threads. */
+	if (!(event->attach_state & PERF_ATTACH_TASK) || event->hw.target->flags & PF_KTHREAD)
+		return -EINVAL;
+
+	/* There are few RMIDs, for all users. */
+	if (!perfmon_capable())
+		return -EACCES;
+
+	desc->level = event->attr.config == QOS_L3_OCCUP_EVENT_ID;
 
 	return 0;
 }
@@ -669,6 +669,16 @@ static struct attribute *rdt_format_attrs[] = {
 static const struct attribute_group rdt_format_group = {
 	.name	= "format",
 	.attrs	= rdt_format_attrs,
+};
+
+static struct attribute *rdt_task_format_attrs[] = {
+	&format_attr_event.attr,
+	NULL,
+};
+
+static const struct attribute_group rdt_task_format_group = {
+	.name	= "format",
+	.attrs	= rdt_task_format_attrs,
 };
 
 /* Like the string of perf_event_sysfs_show(), but libvirt wants .scale without a newline. */
@@ -748,6 +758,12 @@ static const struct attribute_group *rdt_attr_groups[] = {
 	NULL,
 };
 
+static const struct attribute_group *rdt_task_attr_groups[] = {
+	&rdt_task_format_group,
+	&rdt_events_group,
+	NULL,
+};
+
 static const struct attribute_group *rdt_attr_update[] = {
 	&rdt_occupancy_group,
 	&rdt_total_group,
@@ -759,12 +775,27 @@ static const struct attribute_group *rdt_attr_update[] = {
 
 static struct perf_pkg_pmu rdt_pmu = {
 	.pmu = {
-		.task_ctx_nr	= perf_sw_context,
+		.task_ctx_nr	= perf_invalid_context,
 		.attr_groups	= rdt_attr_groups,
 		.attr_update	= rdt_attr_update,
 	},
+	.counts_domains	= true,
 	.domain_id	= resctrl_mon_domain_id,
 	.event_init	= rdt_event_init,
+	.counter_init	= rdt_counter_init,
+	.counter_exit	= rdt_counter_exit,
+	.read		= rdt_read,
+	.counter_size	= sizeof(struct rdt_counter),
+};
+
+static struct perf_pkg_pmu rdt_task_pmu = {
+	.pmu = {
+		.task_ctx_nr	= perf_sw_context,
+		.attr_groups	= rdt_task_attr_groups,
+		.attr_update	= rdt_attr_update,
+	},
+	.domain_id	= resctrl_mon_domain_id,
+	.event_init	= rdt_task_event_init,
 	.counter_init	= rdt_counter_init,
 	.counter_exit	= rdt_counter_exit,
 	.inherit	= rdt_inherit,
@@ -776,7 +807,6 @@ static struct perf_pkg_pmu rdt_pmu = {
 
 static int __init rdt_pmu_init(void)
 {
-	bool intel = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
 	int ret;
 
 	ret = resctrl_mon_get_info(&rdt_info);
@@ -787,8 +817,14 @@ static int __init rdt_pmu_init(void)
 	rdt_pmu.max_interval_us = clamp_t(u64, rdt_mbm_max_interval_us(&rdt_info),
 					  PERF_PKG_INTERVAL_MIN_US, PERF_PKG_INTERVAL_MAX_US);
 	rdt_pmu.interval_us = min(rdt_pmu.max_interval_us, RDT_INTERVAL_US);
+	rdt_task_pmu.max_interval_us = rdt_pmu.max_interval_us;
+	rdt_task_pmu.interval_us = rdt_pmu.interval_us;
 
-	return perf_pkg_register(&rdt_pmu, intel ? "intel_cqm" : "amd_cqm");
+	ret = perf_pkg_register(&rdt_pmu, "resctrl");
+	if (ret)
+		return ret;
+
+	return perf_pkg_register(&rdt_task_pmu, "resctrl_task");
 }
 
 /* After resctrl's late_initcall */

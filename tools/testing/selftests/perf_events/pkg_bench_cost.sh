@@ -8,13 +8,16 @@
 #
 #	what,counters,interval_us,metric,value,unit
 #
-# usage: pkg_bench_cost.sh [--csv [timer|switch|memory|idle]...]
+# usage: pkg_bench_cost.sh [--csv [timer|pass|switch|memory|idle]...]
+#
+# "pass" is one row of "timer", in a second.
 
 # shellcheck source=pkg_lib.sh
 . "$(dirname "$0")/pkg_lib.sh"
 
 TRACING=/sys/kernel/tracing/instances/pkg_bench
 EVENT=pkg_clock/runtime/
+PACKAGE_EVENT=pkg_clock_domain/busy/
 
 csv() { printf '%s,%s,%s,%s,%s,%s\n' "$@"; }
 
@@ -206,6 +209,10 @@ bench_idle() {	# SECONDS
 		"$(idle_wakeups "$seconds" $stat -C "$(first_cpu_of "$IDLE")" \
 			-- sleep "$seconds")" 1/s
 	# shellcheck disable=SC2086
+	csv idle 1 1000 "an event of the idle package" \
+		"$(idle_wakeups "$seconds" ${stat/$EVENT/$PACKAGE_EVENT} \
+			-C "$(first_cpu_of "$IDLE")" -- sleep "$seconds")" 1/s
+	# shellcheck disable=SC2086
 	csv idle 1 1000 "an event of a task that ran there and sleeps" \
 		"$(idle_wakeups "$seconds" $stat -- sh -c \
 			"taskset -pc $(first_cpu_of "$IDLE") \$\$ > /dev/null; sleep $seconds")" 1/s
@@ -245,6 +252,7 @@ main() {
 	for what; do
 		case $what in
 		timer)	bench_timer 1 10000 1000 100 -- 1 10 100 1000 ;;
+		pass)	bench_timer 1 10000 -- 100 ;;
 		switch)	bench_switch 100000 ;;
 		memory)	bench_memory ;;
 		idle)	bench_idle 5 ;;

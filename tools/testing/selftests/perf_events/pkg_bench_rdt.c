@@ -410,7 +410,7 @@ static void measure_timer(double irqs, double ins)
 	print_timer("median slice", fresh_quantile(timers.slice, timers.slices, 50), "ns");
 	print_timer("99% of slices", fresh_quantile(timers.slice, timers.slices, 99), "ns");
 	print_timer("longest slice", fresh_quantile(timers.slice, timers.slices, 100), "ns");
-	print_timer("budget", atof(fresh_saved[FRESH_BUDGET]) * NSEC_PER_USEC, "ns");
+	print_timer("budget", FRESH_BUDGET_US * NSEC_PER_USEC, "ns");
 }
 
 /* As far as counters that wrap let it */
@@ -479,7 +479,7 @@ static bool interrupt_per_file(void)
 
 static bool passes_and_slices(void)
 {
-	__u64 slice, budget = atoll(fresh_saved[FRESH_BUDGET]) * NSEC_PER_USEC;
+	__u64 slice, budget = FRESH_BUDGET_US * NSEC_PER_USEC;
 	const char *why = trace_timers(SMOKE_US);
 
 	if (why) {
@@ -552,7 +552,7 @@ int main(int argc, char *argv[])
 	}
 	if (short_run)
 		ksft_print_header();
-	no_pmu = rdt_find_pmu();
+	no_pmu = rdt_find_pmu(RDT_PMU);
 	if (short_run && no_pmu)
 		ksft_exit_skip("%s\n", no_pmu);
 	error = setup(short_run ? SMOKE_GROUPS : NR_GROUPS);

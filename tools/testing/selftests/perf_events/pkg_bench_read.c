@@ -58,7 +58,9 @@ struct competitor {
 	const char	*name;
 	int		(*open)(const struct competitor *c, __u64 mask);
 	int		policy;
-	/* Counts the packages in a mask */
+	/* pkg_clock's event */
+	int		event;
+	/* Counts in the packages of a mask */
 	bool		masked;
 	/* On a CPU of the target, not on the reader's */
 	bool		remote;
@@ -66,7 +68,7 @@ struct competitor {
 	bool		file;
 };
 
-enum { SLOTS, CACHED, IPI, SCOPE, SCOPE_SYS, NR_POLICIES };
+enum { SLOTS, CACHED, IPI, SCOPE, SCOPE_SYS, DOMAIN, NR_POLICIES };
 
 /* One task on each CPU of the last package */
 static struct puppet puppets[PKG_MAX_CPUS];
@@ -123,25 +125,42 @@ static void target_set(enum target_state state)
 
 /* The competitors */
 
-/* The first puppet, which has run since, so that there is something to read */
+/* Runs on all packages but the reader's, the target last */
+static long visit_packages(long unused)
+{
+	int i;
+
+	for (i = 1; i < topo.nr; i++) {
+		pkg_pin(topo.pkg[i].cpu[0]);
+		pkg_burn(1000);
+	}
+	return unused;
+}
+
+/* The first puppet, which has run since, so that there is something to read everywhere */
 static int open_task(const struct competitor *c, __u64 mask)
 {
-	struct perf_event_attr attr = pkg_attr(PKG_RUNTIME | PKG_POLICY(c->policy), PKG_ALL);
+	struct perf_event_attr attr = pkg_attr(c->event | PKG_POLICY(c->policy), PKG_ALL);
 	int fd;
 
 	attr.config1 = mask;
 	fd = pkg_open(attr, puppets[0].pid, -1, -1);
 	if (fd >= 0 && !running)
-		puppet_call(&puppets[0], pkg_burn, 1000);
+		puppet_call(&puppets[0], visit_packages, 0);
 	return fd;
 }
 
 static int open_cpu(const struct competitor *c, __u64 mask)
 {
-	struct perf_event_attr attr = pkg_attr(PKG_RUNTIME | PKG_POLICY(c->policy), PKG_ALL);
+	struct perf_event_attr attr = pkg_attr(c->event | PKG_POLICY(c->policy), PKG_ALL);
 
 	attr.config1 = c->masked ? mask : 0;
 	return pkg_open(attr, -1, c->remote ? target_cpu : topo.pkg[0].cpu[0], -1);
+}
+
+static int open_domain(const struct competitor *c, __u64 mask)
+{
+	return pkg_open(pkg_domain_attr(c->event), -1, target_cpu, -1);
 }
 
 static int open_software(const struct competitor *c, __u64 mask)
@@ -178,11 +197,13 @@ static int open_resctrl(const struct competitor *c, __u64 mask)
 }
 
 static const struct competitor competitors[] = {
-	[SLOTS]	    = { "slots", open_task, PKG_POLICY_SLOTS, .masked = true },
-	[CACHED]    = { "cached", open_task, PKG_POLICY_CACHED, .masked = true },
-	[IPI]	    = { "ipi", open_task, PKG_POLICY_IPI, .masked = true },
-	[SCOPE]	    = { "scope", open_cpu, PKG_POLICY_SCOPE, .remote = true },
-	[SCOPE_SYS] = { "scope-sys", open_cpu, PKG_POLICY_SYS, .masked = true },
+	[SLOTS]	    = { "slots", open_task, PKG_POLICY_SLOTS, PKG_RUNTIME, .masked = true },
+	[CACHED]    = { "cached", open_task, PKG_POLICY_CACHED, PKG_RUNTIME, .masked = true },
+	/* A level, of which the exact value is not known while the task sleeps */
+	[IPI]	    = { "ipi", open_task, PKG_POLICY_IPI, PKG_CLOCK, .masked = true },
+	[SCOPE]	    = { "scope", open_cpu, PKG_POLICY_SCOPE, PKG_RUNTIME, .remote = true },
+	[SCOPE_SYS] = { "scope-sys", open_cpu, PKG_POLICY_SYS, PKG_RUNTIME, .masked = true },
+	[DOMAIN]    = { "domain", open_domain, .event = PKG_BUSY, .remote = true },
 	{ .name = "software",	.open = open_software },
 	{ .name = "tsc-local",	.open = open_tsc },
 	{ .name = "tsc-remote",	.open = open_tsc,	.remote = true },
@@ -500,11 +521,13 @@ static void smoke(void)
 {
 	const struct competitor *c, *slots = &competitors[SLOTS], *ipi = &competitors[IPI];
 
-	ksft_set_plan(NR_POLICIES + 5);
+	ksft_set_plan(NR_POLICIES + 6);
 	for (c = competitors; c < competitors + NR_POLICIES; c++)
 		ksft_test_result(opens_and_reads(c), "%s: can be read\n", c->name);
 
 	ksft_test_result(some_block(slots, no_interrupt), "slots: no interrupt elsewhere\n");
+	ksft_test_result(some_block(&competitors[DOMAIN], no_interrupt),
+			 "domain: no interrupt elsewhere\n");
 	/* Busy, as an idle CPU may be woken without an interrupt */
 	target_set(BUSY);
 	ksft_test_result(some_block(ipi, interrupt_per_read), "ipi: one for each read\n");

@@ -18,7 +18,7 @@
 /* Not consumed, but large enough: so no record wraps around */
 #define RING_PAGES	512
 
-/* What the event is bound to: of a PMU with a scope there are only CPU events */
+/* What the event is bound to: PMUs that count packages have only CPU events */
 enum bound { TO_TASK, TO_PACKAGE, TO_READER };
 
 struct policy {
@@ -26,6 +26,8 @@ struct policy {
 	int		policy;
 	int		interval_us;
 	enum bound	bound;
+	/* Of pkg_clock_domain, instead of pkg_clock */
+	bool		domain;
 };
 
 struct stats {
@@ -38,6 +40,12 @@ struct stats {
 
 /* What the readers got */
 static struct stats stats;
+
+/* Where the knobs are */
+static const char *policy_pmu(const struct policy *p)
+{
+	return p->domain ? PKG_DOMAIN_PMU : PKG_PMU;
+}
 
 /* A value of @time; or of a moment later, when it came after that was looked at, until @now */
 static void take(struct stats *s, __u64 time, __u64 now, __u64 val)
@@ -104,9 +112,10 @@ static int open_bound(const struct policy *p, struct perf_event_attr attr, int g
 /* The last package's clock */
 static struct perf_event_attr clock_attr(const struct policy *p)
 {
-	struct perf_event_attr attr = stale_attr(p->policy, topo.nr - 1);
+	struct perf_event_attr attr = p->domain ? pkg_domain_attr(PKG_CLOCK) :
+						  stale_attr(p->policy, topo.nr - 1);
 
-	/* It has no pkgmask, and speaks of the package of its CPU */
+	/* It selects no packages, but reports that of its CPU */
 	if (p->bound == TO_PACKAGE)
 		attr.config1 = 0;
 	return attr;
@@ -127,7 +136,7 @@ static struct perf_event_attr sampler_attr(void)
 	return attr;
 }
 
-/* Not too soon: where interrupts are slow they would leave no time for the reader */
+/* Not too soon: if interrupts are slow they would leave no time for the reader */
 static void next_interrupt(void)
 {
 	__u64 period = (PAUSE_US / 2 + random() % PAUSE_US) * NSEC_PER_USEC;

@@ -148,7 +148,38 @@ TEST_F_TIMEOUT(pkg_bpf, read_value, 120)
 	check_reads(_metadata, self, fd);
 }
 
-/* Energy, from one CPU: of its own package, of another one, and of all */
+/* Without a timer: on its package the program reads the hardware, whichever CPU has the event */
+TEST_F_TIMEOUT(pkg_bpf, own_package, 120)
+{
+	long long interval = pkg_get(PKG_DOMAIN_PMU, "refresh_interval_us");
+	struct perf_event_attr clock = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
+	int other = topo.pkg[0].cpu[topo.pkg[0].nr_cpus - 1], leader;
+	struct pkg_bpf_result res;
+	int fd[PKG_BPF_EVENTS];
+	__u32 i;
+
+	/* An event moves to the CPU of its leader, and is scheduled in with it */
+	clock.disabled = 1;
+	leader = PKG_OPEN(clock, -1, other, -1);
+	fd[0] = PKG_OPEN(pkg_domain_attr(PKG_CLOCK), -1, self->cpu, -1);
+	fd[1] = PKG_OPEN(pkg_domain_attr(PKG_CLOCK), -1, other, leader);
+	fd[2] = PKG_OPEN(pkg_domain_attr(PKG_BUSY), -1, other, leader);
+	ASSERT_EQ(0, ioctl(leader, PERF_EVENT_IOC_ENABLE, 0));
+	for (i = 0; i < PKG_BPF_EVENTS; i++)
+		add_event(_metadata, self->events, i, fd[i]);
+
+	EXPECT_EQ(0, pkg_set(PKG_DOMAIN_PMU, "refresh_interval_us", 0));
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_ENABLE, 0));
+	wait_for_reads(_metadata, self->results, 50);
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_DISABLE, 0));
+	EXPECT_EQ(0, pkg_set(PKG_DOMAIN_PMU, "refresh_interval_us", interval));
+	check_reads(_metadata, self, fd);
+	/* The second clock was read just after the first one: it is the same */
+	ASSERT_EQ(0, bpf_map_lookup_elem(self->results, &(__u32){ 1 }, &res));
+	EXPECT_LE(res.reads - res.reads / 10, res.changes);
+}
+
+/* Energy, from one CPU: of its own package and of another one, for each of two CPUs */
 TEST_F_TIMEOUT(pkg_bpf, energy, 120)
 {
 	struct perf_event_attr attr = {
@@ -165,8 +196,7 @@ TEST_F_TIMEOUT(pkg_bpf, energy, 120)
 		SKIP(return, "no PMU power with package-scope counters");
 	fd[0] = PKG_OPEN(attr, -1, self->cpu, -1);
 	fd[1] = PKG_OPEN(attr, -1, topo.pkg[1].cpu[0], -1);
-	attr.config1 = ~0ULL;
-	fd[2] = PKG_OPEN(attr, -1, self->cpu, -1);
+	fd[2] = PKG_OPEN(attr, -1, topo.pkg[1].cpu[topo.pkg[1].nr_cpus - 1], -1);
 	for (i = 0; i < PKG_BPF_EVENTS; i++)
 		add_event(_metadata, self->events, i, fd[i]);
 
@@ -262,7 +292,7 @@ FIXTURE_SETUP(pkg_bpf_rdt)
 
 	if (why)
 		SKIP(return, "%s", why);
-	why = rdt_init(2);
+	why = rdt_init(RDT_PMU, 2);
 	if (why)
 		SKIP(return, "%s", why);
 	if (rdt.lossy || rdt_mon(RDT_GROUP, RDT_OCCUPANCY, 0, &val)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Helpers of the tests of package-scope counters, which use the PMU of
- * test_modules/pkg_clock_pmu.c: finding it and the CPUs of each package, opening
- * and reading its events.
+ * Helpers of the tests of package-scope counters, which use the PMUs of
+ * test_modules/pkg_clock_pmu.c: finding them and the CPUs of each package, opening
+ * and reading their events.
  */
 #ifndef PKG_CLOCK_H
 #define PKG_CLOCK_H
@@ -24,7 +24,11 @@
 
 #include "../kselftest.h"
 
-#define PKG_PMU		"/sys/bus/event_source/devices/pkg_clock/"
+#define PKG_DEVICES	"/sys/bus/event_source/devices/"
+/* Counts tasks, and what a CPU did */
+#define PKG_PMU		PKG_DEVICES "pkg_clock/"
+/* Counts whole packages: its events are CPU events */
+#define PKG_DOMAIN_PMU	PKG_DEVICES "pkg_clock_domain/"
 #define PKG_PARAM	"/sys/module/pkg_clock/parameters/"
 
 #define NSEC_PER_USEC	1000ULL
@@ -59,6 +63,8 @@
 
 enum pkg_event {
 	PKG_RUNTIME	= 0x01,
+	/* Of pkg_clock_domain */
+	PKG_BUSY	= 0x01,
 	PKG_CLOCK	= 0x02,
 	PKG_AGE		= 0xff,
 };
@@ -196,6 +202,7 @@ static inline const char *pkg_init(int min_packages)
 
 /* Events */
 
+/* @id: of the package to count in, PKG_ALL: in all of them */
 static inline struct perf_event_attr pkg_attr(__u64 config, int id)
 {
 	struct perf_event_attr attr = {
@@ -203,6 +210,17 @@ static inline struct perf_event_attr pkg_attr(__u64 config, int id)
 		.size		= sizeof(attr),
 		.config		= config,
 		.config1	= id < 0 ? 0 : 1ULL << id,
+	};
+
+	return attr;
+}
+
+static inline struct perf_event_attr pkg_domain_attr(__u64 config)
+{
+	struct perf_event_attr attr = {
+		.type		= pkg_get(PKG_DOMAIN_PMU, "type"),
+		.size		= sizeof(attr),
+		.config		= config,
 	};
 
 	return attr;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Events of a CPU: those of a package's CPUs must add up to the package's
- * value, whoever adds them. And events of a task on one CPU.
+ * CPU events: those of a PMU that counts tasks report what their CPU did, those of
+ * a PMU that counts packages all of their package. And events of a task on one CPU.
  */
 #define _GNU_SOURCE
 
 #include "../kselftest_harness.h"
-#include "pkg_puppet.h"
+#include "pkg_fresh.h"
 
 #define RUNTIME		pkg_attr(PKG_RUNTIME, PKG_ALL)
+#define BUSY		pkg_domain_attr(PKG_BUSY)
+#define CLOCK		pkg_domain_attr(PKG_CLOCK)
 #define TASK_CLOCK	pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK)
 
 /* One event on each CPU, as tools open them */
@@ -80,15 +82,6 @@ static __u64 sum_of_package(struct cpu_set_of_events *set, int p)
 	for (c = 0; c < topo.pkg[p].nr_cpus; c++)
 		sum += pkg_count(set->fd[p][c]);
 	return sum;
-}
-
-static int nr_reporting(struct cpu_set_of_events *set, int p)
-{
-	int c, nr = 0;
-
-	for (c = 0; c < topo.pkg[p].nr_cpus; c++)
-		nr += !!pkg_count(set->fd[p][c]);
-	return nr;
 }
 
 /* Busy is what a task ran at least, and at most all the time of the CPU */
@@ -170,100 +163,153 @@ TEST_F_TIMEOUT(pkg_cpu, per_package, 120)
 		EXPECT_TRUE(PKG_RETRY(right_package_is_busy(&self->p, p)));
 }
 
-TEST_F_TIMEOUT(pkg_cpu, gauge_is_reported_once, 120)
+/* Each event reports the whole package, for whichever of its CPUs it was opened */
+static bool package_is_counted(struct puppet *p, int pkg)
 {
-	struct cpu_set_of_events set, other;
+	struct perf_event_attr domain = BUSY, cpu = RUNTIME;
+	struct cpu_set_of_events all, each;
+	__u64 sum, val, wall, ran;
+	int c, clock;
+	bool ok;
+
+	domain.disabled = 1;
+	cpu.disabled = 1;
+	puppet_call(p, pkg_pin, topo.pkg[pkg].cpu[topo.pkg[pkg].nr_cpus - 1]);
+	if (open_set(&all, domain, -1) || open_set(&each, cpu, -1))
+		return false;
+	clock = pkg_open(TASK_CLOCK, p->pid, -1, -1);
+	wall = pkg_now(CLOCK_MONOTONIC);
+	control_set(&each, PERF_EVENT_IOC_ENABLE);
+	control_set(&all, PERF_EVENT_IOC_ENABLE);
+	puppet_call(p, pkg_burn, 100000);
+	control_set(&all, PERF_EVENT_IOC_DISABLE);
+	control_set(&each, PERF_EVENT_IOC_DISABLE);
+	wall = pkg_now(CLOCK_MONOTONIC) - wall;
+
+	ran = pkg_count(clock);
+	sum = sum_of_package(&each, pkg);
+	ok = sum <= wall * topo.pkg[pkg].nr_cpus;
+	for (c = 0; c < topo.pkg[pkg].nr_cpus; c++) {
+		val = pkg_count(all.fd[pkg][c]);
+		ok &= val + val / 50 >= ran && pkg_near(val, sum, 100);
+		ksft_print_msg("cpu%d: package %llu ns, its CPUs %llu ns, the task %llu ns\n",
+			       topo.pkg[pkg].cpu[c], val, sum, ran);
+	}
+	close(clock);
+	close_set(&all);
+	close_set(&each);
+	return ok;
+}
+
+TEST_F_TIMEOUT(pkg_cpu, whole_package, 120)
+{
 	int p;
 
-	ASSERT_EQ(0, open_set(&set, pkg_attr(PKG_CLOCK, PKG_ALL), -1));
 	for (p = 0; p < topo.nr; p++)
-		EXPECT_EQ(1, nr_reporting(&set, p));
+		EXPECT_TRUE(PKG_RETRY(package_is_counted(&self->p, p)));
+}
 
-	/* Another set reports as well, once */
-	ASSERT_EQ(0, open_set(&other, pkg_attr(PKG_CLOCK, PKG_ALL), -1));
+/* Events opened alike do not share: each of them reports all of it */
+TEST_F_TIMEOUT(pkg_cpu, level_in_each_event, 120)
+{
+	struct cpu_set_of_events set, other;
+	__u64 first = pkg_now(CLOCK_MONOTONIC);
+	int p, c;
+
+	ASSERT_EQ(0, open_set(&set, CLOCK, -1));
+	ASSERT_EQ(0, open_set(&other, CLOCK, -1));
 	for (p = 0; p < topo.nr; p++) {
-		EXPECT_EQ(1, nr_reporting(&set, p));
-		EXPECT_EQ(1, nr_reporting(&other, p));
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++) {
+			EXPECT_LE(first, pkg_count(set.fd[p][c]) + NSEC_PER_MSEC);
+			EXPECT_LE(first, pkg_count(other.fd[p][c]) + NSEC_PER_MSEC);
+		}
 	}
 	close_set(&set);
 	for (p = 0; p < topo.nr; p++)
-		EXPECT_EQ(1, nr_reporting(&other, p));
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+			EXPECT_LE(first, pkg_count(other.fd[p][c]) + NSEC_PER_MSEC);
 }
 
 /* Disabled is frozen: tools read when they have disabled all */
-TEST_F_TIMEOUT(pkg_cpu, gauge_after_disable, 120)
+TEST_F_TIMEOUT(pkg_cpu, disabled_level, 120)
 {
 	struct cpu_set_of_events set;
-	__u64 first, last;
-	int p;
+	__u64 first, last, frozen;
+	int p, c;
 
 	first = pkg_now(CLOCK_MONOTONIC);
-	ASSERT_EQ(0, open_set(&set, pkg_attr(PKG_CLOCK, PKG_ALL), -1));
+	ASSERT_EQ(0, open_set(&set, CLOCK, -1));
 	usleep(20000);
 	control_set(&set, PERF_EVENT_IOC_DISABLE);
 	last = pkg_now(CLOCK_MONOTONIC);
 	for (p = 0; p < topo.nr; p++) {
-		__u64 frozen = sum_of_package(&set, p);
-
-		EXPECT_EQ(1, nr_reporting(&set, p));
-		EXPECT_LE(first, frozen);
-		EXPECT_LE(frozen, last + NSEC_PER_MSEC);
-		usleep(20000);
-		EXPECT_EQ(frozen, sum_of_package(&set, p));
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++) {
+			frozen = pkg_count(set.fd[p][c]);
+			EXPECT_LE(first, frozen);
+			EXPECT_LE(frozen, last + NSEC_PER_MSEC);
+			usleep(20000);
+			EXPECT_EQ(frozen, pkg_count(set.fd[p][c]));
+		}
 	}
 	control_set(&set, PERF_EVENT_IOC_ENABLE);
 	for (p = 0; p < topo.nr; p++)
-		EXPECT_EQ(1, nr_reporting(&set, p));
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+			EXPECT_LE(last, pkg_count(set.fd[p][c]) + NSEC_PER_MSEC);
 }
 
-TEST_F_TIMEOUT(pkg_cpu, gauge_with_filter, 120)
+/* One CPU of each package, for tools; a PMU that counts tasks has no such file */
+TEST_F_TIMEOUT(pkg_cpu, cpumask, 120)
 {
-	struct cpu_set_of_events set[PKG_MAX];
-	int p, q;
-
-	for (p = 0; p < topo.nr; p++)
-		ASSERT_EQ(0, open_set(&set[p], pkg_attr(PKG_CLOCK, topo.pkg[p].id), -1));
-	for (p = 0; p < topo.nr; p++)
-		for (q = 0; q < topo.nr; q++)
-			EXPECT_EQ(p == q, nr_reporting(&set[p], q));
-}
-
-static long other_process_reports(long unused)
-{
-	struct cpu_set_of_events set;
-	int p, nr = 0;
-
-	if (open_set(&set, pkg_attr(PKG_CLOCK, PKG_ALL), -1))
-		return -1;
-	for (p = 0; p < topo.nr; p++)
-		nr += nr_reporting(&set, p);
-	close_set(&set);
-	return nr;
-}
-
-TEST_F_TIMEOUT(pkg_cpu, gauge_of_each_process, 120)
-{
-	struct cpu_set_of_events set;
 	int p;
 
-	ASSERT_EQ(0, open_set(&set, pkg_attr(PKG_CLOCK, PKG_ALL), -1));
-	EXPECT_EQ(topo.nr, puppet_call(&self->p, other_process_reports, 0));
+	EXPECT_NE(0, access(PKG_PMU "cpumask", F_OK));
+	EXPECT_EQ(topo.nr, fresh_mask_weight(PKG_DOMAIN_PMU));
 	for (p = 0; p < topo.nr; p++)
-		EXPECT_EQ(1, nr_reporting(&set, p));
+		EXPECT_LE(0, fresh_cpu_in_mask(PKG_DOMAIN_PMU, p));
+}
+
+/* An event moves to its leader's CPU if that is in the package, and no further */
+TEST_F_TIMEOUT(pkg_cpu, moves_to_leader, 120)
+{
+	struct perf_event_attr clock = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
+	int p, c, d, leader, nr = 0;
+	__u64 val[2], first[2];
+
+	/* Members of several software PMUs are scheduled in with their leader only */
+	clock.disabled = 1;
+	clock.read_format = PERF_FORMAT_GROUP;
+	for (p = 0; p < topo.nr; p++) {
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++) {
+			for (d = 0; d < topo.pkg[p].nr_cpus; d++, nr++) {
+				leader = PKG_OPEN(clock, -1, topo.pkg[p].cpu[c], -1);
+				PKG_OPEN(CLOCK, -1, topo.pkg[p].cpu[d], leader);
+				ASSERT_EQ(0, ioctl(leader, PERF_EVENT_IOC_ENABLE, 0));
+				ASSERT_EQ(0, pkg_read(leader, first, 2));
+				usleep(5000);
+				ASSERT_EQ(0, pkg_read(leader, val, 2));
+				EXPECT_LT(first[0], val[0]);
+				EXPECT_LT(first[1], val[1]);
+			}
+		}
+		leader = PKG_OPEN(clock, -1, topo.pkg[p].cpu[0], -1);
+		EXPECT_EQ(-EINVAL, pkg_open(CLOCK, -1, topo.pkg[(p + 1) % topo.nr].cpu[0],
+					    leader));
+	}
+	EXPECT_LT(topo.nr, nr);
 }
 
 /* The clock is read on the package, before we get it, but not earlier than its age says */
-TEST_F_TIMEOUT(pkg_cpu, gauge_is_fresh, 120)
+TEST_F_TIMEOUT(pkg_cpu, level_is_fresh, 120)
 {
 	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
-	struct perf_event_attr attr = pkg_attr(PKG_CLOCK, PKG_ALL);
+	struct perf_event_attr attr = CLOCK;
 	__u64 first[2], val[2], last = 0, before, after;
 	int cpu = topo.pkg[1].cpu[0];
 	int fd, i, changes = 0;
 
 	attr.read_format = PERF_FORMAT_GROUP;
 	fd = PKG_OPEN(attr, -1, cpu, -1);
-	PKG_OPEN(pkg_attr(PKG_AGE, PKG_ALL), -1, cpu, fd);
+	PKG_OPEN(pkg_domain_attr(PKG_AGE), -1, cpu, fd);
 	for (i = 0; i < 300 || changes < 10; i++) {
 		before = pkg_now(CLOCK_MONOTONIC);
 		ASSERT_EQ(0, pkg_read(fd, first, 2));
@@ -311,11 +357,13 @@ TEST_F_TIMEOUT(pkg_cpu, task_on_cpu, 120)
 	EXPECT_LT(0, sum);
 }
 
-/* A level of the whole package has no share of a task on one CPU */
-TEST_F_TIMEOUT(pkg_cpu, gauge_of_task_on_cpu, 120)
+/* What a task occupies has no part for one CPU */
+TEST_F_TIMEOUT(pkg_cpu, level_on_cpu, 120)
 {
-	EXPECT_EQ(-EOPNOTSUPP, pkg_open(pkg_attr(PKG_CLOCK, PKG_ALL), self->pid,
-					topo.pkg[0].cpu[0], -1));
+	int cpu = topo.pkg[0].cpu[0];
+
+	EXPECT_EQ(-EINVAL, pkg_open(pkg_attr(PKG_CLOCK, PKG_ALL), self->pid, cpu, -1));
+	EXPECT_EQ(-EINVAL, pkg_open(pkg_attr(PKG_CLOCK, PKG_ALL), -1, cpu, -1));
 }
 
 TEST_F_TIMEOUT(pkg_cpu, migrating_task_on_cpus, 120)

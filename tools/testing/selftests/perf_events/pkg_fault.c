@@ -112,17 +112,18 @@ static const struct way {
 	{ "task" },
 	{ "CPU",	.on_cpu = true },
 	{ "inherit",	.inherit = true },
-	{ "pkgmask",	.one_package = true },
+	{ "domains",	.one_package = true },
 	{ "group",	.in_group = true },
 	{ "cgroup",	.on_cpu = true, .cgroup = true },
 };
 
 /* Returns whether the event can be opened this way, or -1 if something was not right */
-static int inject_open(struct puppet *p, __u64 config, const struct way *way, int cgroup)
+static int inject_open(struct puppet *p, struct perf_event_attr attr, const struct way *way,
+		       int cgroup)
 {
 	int leader = pkg_open(pkg_attr(PKG_RUNTIME, PKG_ALL), p->pid, -1, -1), fd;
 	struct open_arg a = {
-		.attr	= pkg_attr(config, way->one_package ? topo.pkg[1].id : PKG_ALL),
+		.attr	= attr,
 		.pid	= way->cgroup ? cgroup : way->on_cpu ? -1 : p->pid,
 		.cpu	= way->on_cpu ? topo.pkg[1].cpu[0] : -1,
 		.group	= way->in_group ? leader : -1,
@@ -133,7 +134,8 @@ static int inject_open(struct puppet *p, __u64 config, const struct way *way, in
 	long faults;
 
 	a.attr.inherit = way->inherit;
-	snprintf(name, sizeof(name), "open config=%#llx, %s", config, way->name);
+	a.attr.config1 = way->one_package ? 1ULL << topo.pkg[1].id : 0;
+	snprintf(name, sizeof(name), "open config=%#llx, %s", a.attr.config, way->name);
 	fd = run_open(&a);
 	undo_open(&a, fd);
 	faults = inject(&op, &a);
@@ -145,6 +147,7 @@ TEST_F_TIMEOUT(pkg_fault, open, 600)
 {
 	static const int events[] = { PKG_RUNTIME, PKG_CLOCK, PKG_AGE };
 	int policy, ret, opened, cgroup = -1;
+	struct perf_event_attr attr;
 	const struct way *way;
 	struct statfs fs;
 	unsigned int e;
@@ -152,19 +155,22 @@ TEST_F_TIMEOUT(pkg_fault, open, 600)
 	if (!statfs(CGROUP_ROOT, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC)
 		cgroup = open(CGROUP_ROOT, O_RDONLY | O_CLOEXEC);
 
-	for (policy = PKG_POLICY_SLOTS; policy <= PKG_POLICY_SYS; policy++) {
+	/* The last one is of the PMU that counts packages */
+	for (policy = PKG_POLICY_SLOTS; policy <= PKG_POLICY_SYS + 1; policy++) {
 		opened = 0;
 		for (e = 0; e < ARRAY_SIZE(events); e++) {
 			for (way = ways; way < ways + ARRAY_SIZE(ways); way++) {
 				if (way->cgroup && cgroup < 0)
 					continue;
-				ret = inject_open(&self->p, events[e] | PKG_POLICY(policy),
-						  way, cgroup);
+				attr = pkg_attr(events[e] | PKG_POLICY(policy), PKG_ALL);
+				if (policy > PKG_POLICY_SYS)
+					attr = pkg_domain_attr(events[e]);
+				ret = inject_open(&self->p, attr, way, cgroup);
 				EXPECT_LE(0, ret);
 				opened += ret > 0;
 			}
 		}
-		EXPECT_LE(policy == PKG_POLICY_SLOTS ? 15 : 2, opened);
+		EXPECT_LE(policy == PKG_POLICY_SLOTS ? 10 : 2, opened);
 		EXPECT_TRUE(all_is_well(&self->p));
 	}
 	close(cgroup);
@@ -207,7 +213,7 @@ TEST_F_TIMEOUT(pkg_fault, read_and_mmap, 300)
 
 		attr.read_format = PERF_FORMAT_GROUP;
 		group = PKG_OPEN(attr, self->p.pid, -1, -1);
-		member = PKG_OPEN(pkg_attr(PKG_AGE, PKG_ALL), self->p.pid, -1, group);
+		member = PKG_OPEN(attr, self->p.pid, -1, group);
 		EXPECT_LT(0, inject(&read_op, &group));
 		EXPECT_LT(0, inject(&mmap_op, &group));
 		close(member);
@@ -249,8 +255,6 @@ TEST_F_TIMEOUT(pkg_fault, knobs, 300)
 {
 	struct knob knobs[] = {
 		{ PKG_PMU, "refresh_interval_us", "2000" },
-		{ PKG_PMU, "refresh_budget_us", "200" },
-		{ PKG_PMU, "refresh_cpu_percent", "20" },
 		{ PKG_PMU, "max_age_us", "5000" },
 		{ PKG_PARAM, "fault_package", "1" },
 	}, *k;
@@ -289,10 +293,10 @@ static long inject_fork(long unused)
 	return inject(&op, NULL);
 }
 
-static int open_inherited(struct perf_event_attr attr, pid_t pid)
+static int open_inherited(struct perf_event_attr attr, pid_t pid, int group)
 {
 	attr.inherit = 1;
-	return pkg_open(attr, pid, -1, -1);
+	return pkg_open(attr, pid, -1, group);
 }
 
 TEST_F_TIMEOUT(pkg_fault, fork, 600)
@@ -301,13 +305,14 @@ TEST_F_TIMEOUT(pkg_fault, fork, 600)
 	__u64 val, sum = 0, ref, switches;
 	int fd[PKG_MAX + 5], nr = 0, i;
 
-	fd[nr++] = open_inherited(pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK), pid);
-	fd[nr++] = open_inherited(pkg_sw_attr(PERF_COUNT_SW_CONTEXT_SWITCHES), pid);
-	fd[nr++] = open_inherited(pkg_attr(PKG_RUNTIME, PKG_ALL), pid);
+	fd[nr++] = open_inherited(pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK), pid, -1);
+	fd[nr++] = open_inherited(pkg_sw_attr(PERF_COUNT_SW_CONTEXT_SWITCHES), pid, -1);
+	fd[nr++] = open_inherited(pkg_attr(PKG_RUNTIME, PKG_ALL), pid, -1);
 	for (i = 0; i < topo.nr; i++)
-		fd[nr++] = open_inherited(pkg_attr(PKG_RUNTIME, topo.pkg[i].id), pid);
-	fd[nr++] = open_inherited(pkg_attr(PKG_CLOCK, PKG_ALL), pid);
-	fd[nr++] = open_inherited(pkg_attr(PKG_AGE, PKG_ALL), pid);
+		fd[nr++] = open_inherited(pkg_attr(PKG_RUNTIME, topo.pkg[i].id), pid, -1);
+	fd[nr++] = open_inherited(pkg_attr(PKG_CLOCK, PKG_ALL), pid, -1);
+	fd[nr] = open_inherited(pkg_attr(PKG_AGE, PKG_ALL), pid, fd[nr - 1]);
+	nr++;
 	for (i = 0; i < nr; i++)
 		ASSERT_LE(0, fd[i]);
 

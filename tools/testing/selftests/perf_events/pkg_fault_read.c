@@ -11,8 +11,6 @@
 #define NR_EVENTS	2
 
 #define READ_US		1000
-#define BUDGET_US	50
-#define PERCENT		25
 /* Less than a second read would take */
 #define SLACK_US	900
 
@@ -25,8 +23,6 @@ static struct knob {
 	{ PKG_PARAM, "slow_read_us" },
 	{ PKG_PARAM, "fault_package" },
 	{ PKG_PMU, "refresh_interval_us" },
-	{ PKG_PMU, "refresh_budget_us" },
-	{ PKG_PMU, "refresh_cpu_percent" },
 };
 
 static int set_knob(const char *name, long long val)
@@ -202,7 +198,7 @@ TEST_F_TIMEOUT(pkg_fault_read, some_fail_in_one_package, 120)
 }
 
 /* Slices of a domain, those that took more than @us, and those too soon after the one before */
-static void look_at(int domain, int us, int percent, int *total, int *too_long, int *too_soon)
+static void look_at(int domain, int us, int *total, int *too_long, int *too_soon)
 {
 	struct pkg_refresh *t, *last = NULL;
 	long long gap;
@@ -215,7 +211,7 @@ static void look_at(int domain, int us, int percent, int *total, int *too_long, 
 		*too_long += t->duration > us * 1000LL;
 		if (last) {
 			gap = (t->time - t->duration) - (last->time - last->duration);
-			*too_soon += gap < last->duration * 100 / percent * 0.9;
+			*too_soon += gap < last->duration * 100 / FRESH_CPU_PERCENT * 0.9;
 		}
 		last = t;
 	}
@@ -244,22 +240,18 @@ TEST_F_TIMEOUT(pkg_fault_read, slow, 300)
 	int side, total, too_long, too_soon;
 	const char *why;
 
-	if (access(PKG_PMU "refresh_budget_us", F_OK))
-		SKIP(return, "no refresh_budget_us, nothing that bounds the passes");
 	why = pkg_trace_open();
 	if (why)
 		SKIP(return, "%s", why);
 
 	ASSERT_EQ(0, set_knob("refresh_interval_us", 100));
-	ASSERT_EQ(0, set_knob("refresh_budget_us", BUDGET_US));
-	ASSERT_EQ(0, set_knob("refresh_cpu_percent", PERCENT));
 	for (side = 0; side < 2; side++)
 		ASSERT_EQ(0, puppet_start(&self->side[side].p, pkg_spin, 0));
 
 	ASSERT_EQ(0, set_knob("slow_read_us", READ_US));
 	trace_some(_metadata);
 	for (side = 0; side < 2; side++) {
-		look_at(self->side[side].id, BUDGET_US + READ_US + SLACK_US, PERCENT,
+		look_at(self->side[side].id, FRESH_BUDGET_US + READ_US + SLACK_US,
 			&total, &too_long, &too_soon);
 		TH_LOG("domain %d: %d slices, %d too long, %d too soon", self->side[side].id,
 		       total, too_long, too_soon);
@@ -271,7 +263,7 @@ TEST_F_TIMEOUT(pkg_fault_read, slow, 300)
 	/* The hardware of the other package is as fast as ever */
 	ASSERT_EQ(0, set_knob("fault_package", self->side[1].id));
 	trace_some(_metadata);
-	look_at(self->side[0].id, READ_US, PERCENT, &total, &too_long, &too_soon);
+	look_at(self->side[0].id, READ_US, &total, &too_long, &too_soon);
 	TH_LOG("domain %d: %d slices, %d slow", self->side[0].id, total, too_long);
 	EXPECT_LE(20, total);
 	EXPECT_LE(too_long * 10, total);

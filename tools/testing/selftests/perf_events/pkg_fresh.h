@@ -12,20 +12,23 @@
 
 #define FRESH_TRACE_MAX	100000
 
+/* What the engine allows a slice of the timer, in us; and all of them, in percent */
+#define FRESH_BUDGET_US		50
+#define FRESH_CPU_PERCENT	10
+
 enum fresh_knob {
 	FRESH_INTERVAL,
-	FRESH_BUDGET,
-	FRESH_PERCENT,
 	FRESH_MAX_AGE,
 	FRESH_KNOBS,
 };
 
 static const char * const fresh_knobs[FRESH_KNOBS] = {
 	[FRESH_INTERVAL]	= "refresh_interval_us",
-	[FRESH_BUDGET]		= "refresh_budget_us",
-	[FRESH_PERCENT]		= "refresh_cpu_percent",
 	[FRESH_MAX_AGE]		= "max_age_us",
 };
+
+/* The PMU whose knobs these are */
+static const char *fresh_pmu = PKG_PMU;
 
 /* What they were before the test, as text: one of them may be "off" */
 static char fresh_saved[FRESH_KNOBS][32];
@@ -34,7 +37,8 @@ static char fresh_saved[FRESH_KNOBS][32];
 static struct pkg_refresh fresh_trace[FRESH_TRACE_MAX];
 static int fresh_nr;
 
-#define fresh_set(knob, val)	pkg_set(PKG_PMU, fresh_knobs[knob], val)
+#define fresh_set(knob, val)		pkg_set(fresh_pmu, fresh_knobs[knob], val)
+#define fresh_set_str(knob, val)	pkg_set_str(fresh_pmu, fresh_knobs[knob], val)
 
 /* Returns false if there is no such file or nothing in it */
 static inline bool fresh_get_line(const char *dir, const char *name, char *buf, int size)
@@ -59,9 +63,9 @@ static inline const char *fresh_init(int min_packages)
 	int i;
 
 	for (i = 0; !why && i < FRESH_KNOBS; i++)
-		if (!fresh_get_line(PKG_PMU, fresh_knobs[i], fresh_saved[i],
+		if (!fresh_get_line(fresh_pmu, fresh_knobs[i], fresh_saved[i],
 				    sizeof(fresh_saved[i])))
-			why = "the kernel has no refresh_budget_us, max_age_us, ...";
+			why = "the kernel has no refresh_interval_us, max_age_us";
 	return why ?: pkg_trace_open_kinds(PKG_TRACE_KINDS);
 }
 
@@ -71,8 +75,9 @@ static inline void fresh_exit(void)
 
 	pkg_set(PKG_PARAM, "fail_read", 0);
 	pkg_set(PKG_PARAM, "slow_read_us", 0);
+	pkg_set(PKG_PARAM, "freeze_clock", 0);
 	for (i = 0; i < FRESH_KNOBS; i++)
-		pkg_set_str(PKG_PMU, fresh_knobs[i], fresh_saved[i]);
+		fresh_set_str(i, fresh_saved[i]);
 	pkg_trace_close();
 }
 
@@ -231,6 +236,40 @@ static inline int fresh_set_online(int cpu, int online)
 
 	snprintf(dir, sizeof(dir), "/sys/devices/system/cpu/cpu%d/", cpu);
 	return pkg_get(dir, "online") == online ? 0 : pkg_set(dir, "online", online);
+}
+
+/* The CPU of a domain in a PMU's cpumask, -1: none, -2: more than one */
+static inline int fresh_cpu_in_mask(const char *dir, int domain)
+{
+	int first, last, c, found = -1;
+	char line[256], *pos = line;
+
+	fresh_get_line(dir, "cpumask", line, sizeof(line));
+	while (*pos) {
+		first = strtol(pos, &pos, 10);
+		last = *pos == '-' ? strtol(pos + 1, &pos, 10) : first;
+		pos += strcspn(pos, "0123456789");
+		for (c = 0; c < topo.pkg[domain].nr_cpus; c++)
+			if (topo.pkg[domain].cpu[c] >= first && topo.pkg[domain].cpu[c] <= last)
+				found = found == -1 ? topo.pkg[domain].cpu[c] : -2;
+	}
+	return found;
+}
+
+/* How many CPUs are in it */
+static inline int fresh_mask_weight(const char *dir)
+{
+	char line[256], *pos = line;
+	int first, last, nr = 0;
+
+	fresh_get_line(dir, "cpumask", line, sizeof(line));
+	while (*pos) {
+		first = strtol(pos, &pos, 10);
+		last = *pos == '-' ? strtol(pos + 1, &pos, 10) : first;
+		pos += strcspn(pos, "0123456789");
+		nr += last - first + 1;
+	}
+	return nr;
 }
 
 #endif /* PKG_FRESH_H */

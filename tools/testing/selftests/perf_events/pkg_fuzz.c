@@ -58,7 +58,11 @@ static struct perf_event_attr random_attr(void)
 {
 	struct perf_event_attr attr = { .type = pmu_type, .size = sizeof(attr) };
 
-	if (percent(75)) {
+	if (percent(25)) {
+		attr.type = domain_type;
+		attr.config = PICK(PKG_BUSY, PKG_BUSY, PKG_CLOCK, PKG_AGE);
+		attr.config1 = percent(5) ? random_packages() : 0;
+	} else if (percent(67)) {
 		attr.config = PICK(PKG_RUNTIME, PKG_RUNTIME, PKG_RUNTIME, PKG_CLOCK, PKG_AGE);
 		attr.config |= PKG_POLICY(percent(70) ? 0 : below(5));
 		attr.config1 = random_packages();
@@ -116,6 +120,8 @@ static void random_target(struct event *e)
 	pid_t pid = families[below(NR_PUPPETS)].p.pid;
 	unsigned int where = below(20);
 
+	if (e->attr.type == (unsigned int)domain_type && percent(90))
+		where = PICK(13, 14, 18);
 	e->pid = where < 9 || where == 17 ? pid : where < 12 ? 0 : -1;
 	e->cpu = where < 12 ? -1 : any_cpu();
 	e->cgroup = where == 18 && cgroup >= 0;
@@ -199,7 +205,7 @@ static void op_open(void)
 	e->faulty = any_fault();
 	e->leader->loose |= e->attr.remove_on_exec;
 	set_state(e, e->attr.disabled ? STATE_OFF : STATE_ON);
-	e->frozen = e->state == STATE_OFF && (e->kind == KIND_COUNT || e->pid < 0);
+	e->frozen = can_freeze(e);
 	expect(!ioctl(fd, PERF_EVENT_IOC_ID, &e->id), RULE_ERRNO, e, "id", errno, 0);
 }
 
@@ -242,9 +248,10 @@ static void op_read(void)
 /* What it counted before and has not published yet comes afterwards */
 static void note_reset(struct event *e)
 {
-	e->frozen = e->kind == KIND_COUNT && e->state == STATE_OFF;
-	if (e->kind == KIND_COUNT)
-		e->val = 0;
+	if (e->kind != KIND_COUNT)
+		return;
+	e->frozen = e->state == STATE_OFF;
+	e->val = 0;
 }
 
 static void op_control(void)
@@ -621,6 +628,7 @@ static void begin(void)
 	for (i = 0; i < topo.nr; i++)
 		nr_cpus += topo.pkg[i].nr_cpus;
 	pmu_type = pkg_get(PKG_PMU, "type");
+	domain_type = pkg_get(PKG_DOMAIN_PMU, "type");
 	for (i = 0; i < NR_EVENTS; i++)
 		events[i].fd = -1;
 	if (!mkdir(CGROUP, 0755) || errno == EEXIST)

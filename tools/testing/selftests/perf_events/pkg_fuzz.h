@@ -36,7 +36,7 @@ static const char * const rules[NR_RULES + 1] = {
 	[RULE_CLEAN]	= "nothing is left behind",
 };
 
-enum kind { KIND_OTHER, KIND_COUNT, KIND_LEVEL };
+enum kind { KIND_OTHER, KIND_COUNT, KIND_LEVEL, KIND_AGE };
 enum state { STATE_OFF, STATE_ON, STATE_UNSURE };
 
 struct event {
@@ -82,13 +82,21 @@ static struct family {
 
 static struct event events[NR_EVENTS];
 static unsigned long operation;
-static int nr_cpus, pmu_type;
+static int nr_cpus, pmu_type, domain_type;
 
 static inline enum kind kind_of(const struct perf_event_attr *attr)
 {
-	if (attr->type != (unsigned int)pmu_type)
+	if (attr->type != (unsigned int)pmu_type && attr->type != (unsigned int)domain_type)
 		return KIND_OTHER;
-	return (attr->config & 0xff) == PKG_RUNTIME ? KIND_COUNT : KIND_LEVEL;
+	if ((attr->config & 0xff) == PKG_AGE)
+		return KIND_AGE;
+	return (attr->config & 0xff) == PKG_CLOCK ? KIND_LEVEL : KIND_COUNT;
+}
+
+/* How many CPUs count for it at a time, at most */
+static inline unsigned int counting(const struct event *e)
+{
+	return e->attr.inherit || e->attr.type == (unsigned int)domain_type ? nr_cpus : 1;
 }
 
 /* @e may be NULL */
@@ -108,16 +116,21 @@ static inline bool expect(bool ok, enum rule rule, const struct event *e, const 
 			     operation, what, a, (long long)a, b, (long long)b, of);
 }
 
-/* Policies 3 and 4 count all CPUs. Otherwise @counting: how many do so at a time, at most */
+/* Policies 3 and 4 count all CPUs, others @nr of them */
 static inline void expect_at_most(struct event *e, const char *what, __u64 val, __u64 time,
-				  unsigned int counting)
+				  unsigned int nr)
 {
 	__u64 most = time + time / 50 + PKG_CLOCKS_NS;
 
 	if ((e->attr.config >> 8 & 0xf) >= PKG_POLICY_SCOPE)
-		counting = nr_cpus;
-	most *= counting;
+		nr = nr_cpus;
+	most *= nr;
 	expect((long long)val >= 0 && val <= most, RULE_RANGE, e, what, val, most);
+}
+
+static inline bool can_freeze(const struct event *e)
+{
+	return e->state == STATE_OFF && (e->kind == KIND_COUNT || e->kind == KIND_LEVEL);
 }
 
 static inline void check_value(struct event *e, __u64 val)
@@ -128,18 +141,16 @@ static inline void check_value(struct event *e, __u64 val)
 		return;
 	if (e->kind == KIND_LEVEL)
 		expect_at_most(e, "level, now", val, now, topo.nr);
+	else if (e->kind == KIND_AGE)
+		expect_at_most(e, "age, now", val, now, 1);
 	else
-		expect_at_most(e, "count, time", val, now - e->since,
-			       e->attr.inherit ? nr_cpus : 1);
+		expect_at_most(e, "count, time", val, now - e->since, counting(e));
 	if (e->kind == KIND_COUNT)
 		expect(val >= e->val, RULE_STEP, e, "count, before", val, e->val);
-	/* The level of a CPU becomes 0 when another CPU reports for the package */
 	if (e->frozen && !e->faulty)
-		expect(val == e->val || (e->kind == KIND_LEVEL && !val), RULE_FROZEN, e,
-		       "frozen, before", val, e->val);
+		expect(val == e->val, RULE_FROZEN, e, "frozen, before", val, e->val);
 	e->val = val;
-	/* The level beside a task follows the timer */
-	e->frozen = e->state == STATE_OFF && (e->kind == KIND_COUNT || e->pid < 0);
+	e->frozen = can_freeze(e);
 }
 
 static inline void check_times(struct event *e, __u64 enabled, __u64 running)
@@ -205,7 +216,8 @@ static inline void parse(struct event *e, __u64 *buf, struct event **group, int 
 		buf += !!(format & PERF_FORMAT_LOST);
 	}
 	if (!grouped && format & PERF_FORMAT_TOTAL_TIME_RUNNING && e->kind == KIND_COUNT)
-		expect_at_most(e, "count, running", val, running, 1);
+		expect_at_most(e, "count, running", val, running,
+			       e->attr.type == (unsigned int)domain_type ? nr_cpus : 1);
 }
 
 static inline void read_event(struct event *e)

@@ -16,8 +16,8 @@ FIXTURE(pkg_hotplug)
 {
 	struct puppet p[NR_SPINNERS];
 	int id[PKG_MAX_CPUS];
-	int fd[2 * NR_SPINNERS + PKG_MAX + PKG_MAX_CPUS];
-	__u64 last[2 * NR_SPINNERS + PKG_MAX + PKG_MAX_CPUS];
+	int fd[2 * NR_SPINNERS + PKG_MAX + 2 * PKG_MAX_CPUS];
+	__u64 last[2 * NR_SPINNERS + PKG_MAX + 2 * PKG_MAX_CPUS];
 	int nr;
 };
 
@@ -65,8 +65,11 @@ FIXTURE_SETUP(pkg_hotplug)
 
 		self->fd[self->nr++] = PKG_OPEN(attr, self->p[0].pid, -1, -1);
 		attr.config1 = 0;
-		for (c = 0; c < topo.pkg[p].nr_cpus; c++)
+		for (c = 0; c < topo.pkg[p].nr_cpus; c++) {
 			self->fd[self->nr++] = PKG_OPEN(attr, -1, topo.pkg[p].cpu[c], -1);
+			self->fd[self->nr++] = PKG_OPEN(pkg_domain_attr(PKG_BUSY), -1,
+							topo.pkg[p].cpu[c], -1);
+		}
 	}
 	pkg_trace_start();
 }
@@ -136,13 +139,15 @@ static int refreshing_cpu(int domain)
 TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
 {
 	int pkg = package_that_can_go(), id = topo.pkg[pkg].id;
-	int round, cpu, next, nr, i, moves;
+	int round, cpu, next, nr, i, moves, fd[2];
 
 	if (topo.pkg[pkg].nr_cpus < 2)
 		SKIP(return, "only one CPU in each package that can go");
-	PKG_OPEN(pkg_attr(PKG_CLOCK, id), -1, topo.pkg[pkg].cpu[0], -1);
-	PKG_OPEN(pkg_attr(PKG_CLOCK, id), -1, topo.pkg[pkg].cpu[1], -1);
 	for (round = 0; round < ROUNDS; round++) {
+		/* Those of a CPU that goes do not come back with it */
+		for (i = 0; i < 2; i++)
+			fd[i] = PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), -1,
+					 topo.pkg[pkg].cpu[i], -1);
 		cpu = refreshing_cpu(id);
 		ASSERT_LE(0, cpu);
 		pkg_trace_start();
@@ -160,6 +165,8 @@ TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
 		EXPECT_NE(cpu, next);
 		EXPECT_LE(0, next);
 		ASSERT_EQ(0, fresh_set_online(cpu, 1));
+		for (i = 0; i < 2; i++)
+			close(fd[i]);
 	}
 }
 
@@ -199,7 +206,7 @@ TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
 	int gone = package_that_can_go(), id = topo.pkg[gone].id, round, i;
 	int on_pkg = PKG_OPEN(pkg_attr(PKG_RUNTIME, id), self->p[0].pid, -1, -1);
 	int all = PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), self->p[0].pid, -1, -1);
-	int gauge = PKG_OPEN(pkg_attr(PKG_CLOCK, id), self->p[0].pid, -1, -1);
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, id), self->p[0].pid, -1, -1);
 	__u64 was, total;
 
 	for (round = 0; round < ROUNDS; round++) {
@@ -209,12 +216,12 @@ TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
 		was = pkg_count(on_pkg);
 		total = pkg_count(all);
 		EXPECT_LT(0, was);
-		EXPECT_LT(0, pkg_count(gauge));
+		EXPECT_LT(0, pkg_count(level));
 
 		set_package(_metadata, gone, 0);
 		EXPECT_EQ(was, pkg_count(on_pkg));
 		EXPECT_EQ(total, pkg_count(all));
-		EXPECT_EQ(0, pkg_count(gauge));
+		EXPECT_EQ(0, pkg_count(level));
 		EXPECT_NO_STEP_BACK();
 
 		/* Its pin is void now */
@@ -223,7 +230,7 @@ TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
 		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
 		EXPECT_EQ(was, pkg_count(on_pkg));
 		EXPECT_LE(total + 19 * NSEC_PER_MSEC, pkg_count(all));
-		EXPECT_EQ(0, pkg_count(gauge));
+		EXPECT_EQ(0, pkg_count(level));
 		EXPECT_EQ(0, check_trace(_metadata, self->id, id));
 
 		pkg_trace_start();
@@ -233,9 +240,9 @@ TEST_F_TIMEOUT(pkg_hotplug, whole_package, 300)
 		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_pin, topo.pkg[gone].cpu[0]));
 		ASSERT_EQ(0, puppet_call(&self->p[0], pkg_burn, 20000));
 		EXPECT_LE(was + 19 * NSEC_PER_MSEC, pkg_count(on_pkg));
-		for (i = 0; i < 20000 && !pkg_count(gauge); i++)
+		for (i = 0; i < 20000 && !pkg_count(level); i++)
 			usleep(1000);
-		EXPECT_LT(0, pkg_count(gauge));
+		EXPECT_LT(0, pkg_count(level));
 		EXPECT_NO_STEP_BACK();
 	}
 	EXPECT_LT(0, check_trace(_metadata, self->id, id));
@@ -259,6 +266,58 @@ TEST_F_TIMEOUT(pkg_hotplug, package_in_use, 300)
 	}
 	pkg_stop(1);
 	check_trace(_metadata, self->id, 0);
+}
+
+/* The CPU that has the events of a package, -1: none of its CPUs is there */
+static int mask_cpu(int pkg)
+{
+	return fresh_cpu_in_mask(PKG_DOMAIN_PMU, pkg);
+}
+
+/* Events of a package count on when the CPU that has them goes, unless they are disabled */
+TEST_F_TIMEOUT(pkg_hotplug, package_events_move, 300)
+{
+	int pkg = package_that_can_go(), on, off, frozen, round, cpu, other, i;
+	struct perf_event_attr attr = pkg_domain_attr(PKG_CLOCK);
+	__u64 was;
+
+	if (topo.pkg[pkg].nr_cpus < 2)
+		SKIP(return, "only one CPU in each package that can go");
+	on = PKG_OPEN(attr, -1, topo.pkg[pkg].cpu[0], -1);
+	attr.disabled = 1;
+	off = PKG_OPEN(attr, -1, topo.pkg[pkg].cpu[0], -1);
+	frozen = PKG_OPEN(pkg_domain_attr(PKG_CLOCK), -1, topo.pkg[pkg].cpu[1], -1);
+	ASSERT_EQ(0, ioctl(frozen, PERF_EVENT_IOC_DISABLE, 0));
+	was = pkg_count(frozen);
+	EXPECT_LT(0, was);
+	for (round = 0; round < ROUNDS; round++) {
+		cpu = mask_cpu(pkg);
+		ASSERT_LE(0, cpu);
+		ASSERT_EQ(0, fresh_set_online(cpu, 0));
+		other = mask_cpu(pkg);
+		EXPECT_LE(0, other);
+		EXPECT_NE(cpu, other);
+		EXPECT_TRUE(fresh_wait_for_change(on));
+		EXPECT_EQ(0, pkg_count(off));
+		EXPECT_EQ(was, pkg_count(frozen));
+		EXPECT_NO_STEP_BACK();
+
+		/* For the CPU that is gone: another one of the package does it */
+		i = PKG_OPEN(pkg_domain_attr(PKG_CLOCK), -1, cpu, -1);
+		EXPECT_TRUE(fresh_wait_for_change(i));
+		close(i);
+		ASSERT_EQ(0, fresh_set_online(cpu, 1));
+		EXPECT_TRUE(fresh_wait_for_change(on));
+		EXPECT_NO_STEP_BACK();
+	}
+
+	/* None is left, and then there is again */
+	set_package(_metadata, pkg, 0);
+	EXPECT_EQ(-1, mask_cpu(pkg));
+	EXPECT_EQ(-ENODEV, pkg_open(pkg_domain_attr(PKG_CLOCK), -1, cpu, -1));
+	set_package(_metadata, pkg, 1);
+	EXPECT_LE(0, mask_cpu(pkg));
+	EXPECT_LE(0, pkg_open(pkg_domain_attr(PKG_CLOCK), -1, cpu, -1));
 }
 
 TEST_F_TIMEOUT(pkg_hotplug, open_while_offline, 120)

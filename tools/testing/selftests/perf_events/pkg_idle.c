@@ -35,7 +35,7 @@ FIXTURE_SETUP(pkg_idle)
 	self->far = topo.pkg[1].cpu[0];
 	self->id = topo.pkg[1].id;
 	ASSERT_EQ(0, fresh_set(FRESH_INTERVAL, INTERVAL_US));
-	ASSERT_EQ(0, pkg_set_str(PKG_PMU, fresh_knobs[FRESH_MAX_AGE], "off"));
+	ASSERT_EQ(0, fresh_set_str(FRESH_MAX_AGE, "off"));
 	ASSERT_EQ(0, pkg_pin(topo.pkg[0].cpu[0]));
 	ASSERT_EQ(0, puppet_new(&self->p));
 	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, self->far));
@@ -231,25 +231,52 @@ static bool wait_for_spacing(int domain, long long ns)
 	return false;
 }
 
-/* The level beside a task that sleeps is read ever more seldom */
-TEST_F_TIMEOUT(pkg_idle, gauge_backs_off, 300)
+/* The level of all tasks from now on; 0: the time, which changes by itself */
+static int set_level(__u64 val)
 {
-	int gauge = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, -1), nr, round;
+	return pkg_set(PKG_PARAM, "freeze_clock", val);
+}
+
+/* The level of a task may change while that sleeps: as long as it does the timer goes on */
+TEST_F_TIMEOUT(pkg_idle, level_changes, 120)
+{
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, -1), nr = 0;
+	static __u64 gaps[FRESH_TRACE_MAX];
+	struct pkg_refresh *t, *prev = NULL;
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, 5000));
+	fresh_watch();
+	EXPECT_TRUE(fresh_wait(PKG_TRACE_REFRESH, self->id, 300));
+	EXPECT_TRUE(fresh_wait_for_change(level));
+	EXPECT_EQ(0, fresh_look(PKG_TRACE_STOP, self->id));
+	for (t = fresh_first(self->id); t; t = fresh_next(t)) {
+		if (t->kind != PKG_TRACE_REFRESH)
+			continue;
+		if (prev)
+			gaps[nr++] = spacing(prev, t);
+		prev = t;
+	}
+	EXPECT_GE(INTERVAL_NS * 11 / 10, (long long)fresh_quantile(gaps, nr, 99));
+}
+
+/* One that stands still is read ever more seldom, once a second at last */
+TEST_F_TIMEOUT(pkg_idle, level_stands_still, 300)
+{
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, -1), nr, round;
 	struct pkg_refresh *t, *prev;
 	long long asleep, gap, widest;
-	__u64 val;
 
-	for (round = 0; round < 2; round++) {
+	for (round = 1; round <= 2; round++) {
 		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, 10000));
+		ASSERT_EQ(0, set_level(round));
 		fresh_watch();
 		asleep = pkg_now(CLOCK_MONOTONIC);
 		EXPECT_TRUE(wait_for_spacing(self->id, SLOW_NS * 9 / 10));
 		/* From the interval to a second it doubles ten times */
 		EXPECT_GE(10 + 2 * LAST_PASSES, passes_between(self->id, asleep, LLONG_MAX));
-		val = pkg_count(gauge);
+		EXPECT_EQ(round, pkg_count(level));
 		EXPECT_TRUE(fresh_wait(PKG_TRACE_REFRESH, self->id,
-				       fresh_look(PKG_TRACE_REFRESH, self->id) + 2));
-		EXPECT_LT(val, pkg_count(gauge));
+				       fresh_look(PKG_TRACE_REFRESH, self->id) + 3));
 		EXPECT_EQ(0, fresh_look(PKG_TRACE_STOP, self->id));
 
 		prev = NULL;
@@ -285,6 +312,136 @@ TEST_F_TIMEOUT(pkg_idle, gauge_backs_off, 300)
 			prev = t;
 		}
 		EXPECT_LT(10, nr);
+	}
+}
+
+/*
+ * Waits until the level is @val, which it is not before @since. Returns when the pass
+ * that read it was due, 0: there was none.
+ */
+static long long seen_at(int domain, int level, __u64 val, long long since)
+{
+	long long now, end = since + PKG_PATIENCE_NS;
+	struct pkg_refresh *t;
+
+	for (now = pkg_now(CLOCK_MONOTONIC); pkg_count(level) != val;
+	     now = pkg_now(CLOCK_MONOTONIC)) {
+		if (now > end)
+			return 0;
+		since = now;
+		usleep(INTERVAL_US / 5);
+	}
+	/* The value is there before the pass ends */
+	do {
+		fresh_look(PKG_TRACE_REFRESH, domain);
+		for (t = fresh_first(domain); t; t = fresh_next(t))
+			if (t->kind == PKG_TRACE_REFRESH && t->time > since)
+				return fresh_due(t);
+	} while ((long long)pkg_now(CLOCK_MONOTONIC) < end);
+	return 0;
+}
+
+/* A change is seen after the time since the last one, or an interval, and the next at once */
+TEST_F_TIMEOUT(pkg_idle, level_changes_again, 300)
+{
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, -1), i;
+	/* In us: how long the level stands still */
+	static const int still[] = {
+		2000, 0, 10000, 0, 50000, 0, 200000, 0, 700000, 0, 3000000, 0,
+	};
+	long long last, changed, quiet, due;
+	__u64 val = 1;
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, 5000));
+	fresh_watch();
+	changed = pkg_now(CLOCK_MONOTONIC);
+	ASSERT_EQ(0, set_level(val));
+	last = seen_at(self->id, level, val, changed);
+	for (i = 0; i < (int)ARRAY_SIZE(still); i++) {
+		usleep(still[i]);
+		fresh_watch();
+		changed = pkg_now(CLOCK_MONOTONIC);
+		ASSERT_EQ(0, set_level(++val));
+		quiet = changed - last;
+		if (quiet > SLOW_NS)
+			quiet = SLOW_NS;
+		due = seen_at(self->id, level, val, changed);
+		ASSERT_LT(0, due);
+		EXPECT_LE(due - changed, quiet + quiet / 10 + INTERVAL_NS * 11 / 10)
+			TH_LOG("seen %lld ns after the change, the last was %lld ns before that",
+			       due - changed, changed - last);
+		last = due;
+	}
+}
+
+/* Nobody is woken for 3 s, whoever reads meanwhile, and the value stays */
+static void expect_peace(struct __test_metadata *_metadata, int domain, int level)
+{
+	__u64 val;
+	int i;
+
+	fresh_watch();
+	val = pkg_count(level);
+	for (i = 0; i < 30; i++) {
+		usleep(100000);
+		EXPECT_EQ(val, pkg_count(level));
+	}
+	EXPECT_EQ(0, fresh_look(PKG_TRACE_REFRESH, domain));
+	EXPECT_EQ(0, fresh_look(PKG_TRACE_START, domain));
+}
+
+TEST_F_TIMEOUT(pkg_idle, disabled_level, 300)
+{
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, -1), round, i;
+	__u64 val;
+
+	for (round = 0; round < 2; round++) {
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, 5000));
+		fresh_watch();
+		EXPECT_TRUE(fresh_wait(PKG_TRACE_REFRESH, self->id, 10));
+		ASSERT_EQ(0, ioctl(level, PERF_EVENT_IOC_DISABLE, 0));
+		val = pkg_count(level);
+		EXPECT_LT(0, val);
+		for (i = 0; i < 20; i++) {
+			usleep(INTERVAL_US);
+			EXPECT_EQ(val, pkg_count(level));
+		}
+		EXPECT_TRUE(fresh_wait_stopped(self->id));
+		expect_peace(_metadata, self->id, level);
+		EXPECT_EQ(val, pkg_count(level));
+
+		/* While its task runs, too */
+		pkg_stop(0);
+		ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+		expect_peace(_metadata, self->id, level);
+		pkg_stop(1);
+		ASSERT_EQ(0, puppet_wait(&self->p));
+		EXPECT_EQ(val, pkg_count(level));
+
+		/* Enabled while the task sleeps: readers see it move again */
+		ASSERT_EQ(0, ioctl(level, PERF_EVENT_IOC_ENABLE, 0));
+		EXPECT_TRUE(fresh_wait_for_change(level));
+	}
+}
+
+/* The task is gone, its event disabled or not */
+TEST_F_TIMEOUT(pkg_idle, level_of_the_dead, 300)
+{
+	struct puppet other;
+	int level, round;
+
+	for (round = 0; round < 2; round++) {
+		ASSERT_EQ(0, puppet_new(&other));
+		ASSERT_EQ(0, puppet_call(&other, pkg_pin, self->far));
+		level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), other.pid, -1, -1);
+		fresh_watch();
+		ASSERT_EQ(0, puppet_call(&other, pkg_burn, 5000));
+		if (round)
+			ASSERT_EQ(0, ioctl(level, PERF_EVENT_IOC_DISABLE, 0));
+		puppet_end(&other);
+		EXPECT_TRUE(fresh_wait_stopped(self->id));
+		expect_peace(_metadata, self->id, level);
+		close(level);
 	}
 }
 

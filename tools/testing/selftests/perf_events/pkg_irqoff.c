@@ -23,6 +23,7 @@ FIXTURE_VARIANT(pkg_irqoff)
 {
 	__u64 config;
 	bool of_cpu;
+	bool whole_package;
 	bool one_package;
 	bool group;
 	bool waits;
@@ -45,7 +46,7 @@ FIXTURE_VARIANT_ADD(pkg_irqoff, task_group)
 	.group = true,
 };
 
-FIXTURE_VARIANT_ADD(pkg_irqoff, task_gauge)
+FIXTURE_VARIANT_ADD(pkg_irqoff, task_level)
 {
 	.config = PKG_CLOCK,
 	.one_package = true,
@@ -69,10 +70,26 @@ FIXTURE_VARIANT_ADD(pkg_irqoff, cpu_group)
 	.group = true,
 };
 
-FIXTURE_VARIANT_ADD(pkg_irqoff, cpu_gauge)
+FIXTURE_VARIANT_ADD(pkg_irqoff, package)
+{
+	.config = PKG_BUSY,
+	.of_cpu = true,
+	.whole_package = true,
+};
+
+FIXTURE_VARIANT_ADD(pkg_irqoff, package_group)
+{
+	.config = PKG_BUSY,
+	.of_cpu = true,
+	.whole_package = true,
+	.group = true,
+};
+
+FIXTURE_VARIANT_ADD(pkg_irqoff, package_level)
 {
 	.config = PKG_CLOCK,
 	.of_cpu = true,
+	.whole_package = true,
 };
 
 FIXTURE_VARIANT_ADD(pkg_irqoff, task_by_cross_call)
@@ -164,9 +181,14 @@ TEST_F_TIMEOUT(pkg_irqoff, read, 120)
 {
 	int id = variant->one_package ? topo.pkg[1].id : PKG_ALL;
 	struct perf_event_attr attr = pkg_attr(variant->config, id);
+	struct perf_event_attr sibling = pkg_attr(PKG_RUNTIME, topo.pkg[1].id);
 	int fd[PKG_MAX_CPUS], i, reads, ms;
 	bool waited;
 
+	if (variant->whole_package) {
+		attr = pkg_domain_attr(variant->config);
+		sibling = attr;
+	}
 	if (variant->group)
 		attr.read_format = PERF_FORMAT_GROUP;
 	for (i = 0; i < self->nr; i++) {
@@ -175,7 +197,7 @@ TEST_F_TIMEOUT(pkg_irqoff, read, 120)
 
 		fd[i] = PKG_OPEN(attr, pid, cpu, -1);
 		if (variant->group)
-			PKG_OPEN(pkg_attr(PKG_RUNTIME, topo.pkg[1].id), pid, cpu, fd[i]);
+			PKG_OPEN(sibling, pid, cpu, fd[i]);
 	}
 
 	/* One of the CPUs may not get to run for a while: then give it more time */

@@ -161,7 +161,12 @@ TEST_F_TIMEOUT(pkg_isolated, others_read, 120)
 
 	fresh_watch();
 	PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), -1, cpu, -1);
-	level = PKG_OPEN(pkg_attr(PKG_CLOCK, PKG_ALL), -1, cpu, -1);
+	EXPECT_TRUE(fresh_wait(PKG_TRACE_REFRESH, id, NR_PASSES));
+	check_cpus(_metadata, self->isolated, id, false);
+
+	pkg_trace_pmu = "pkg_clock_domain";
+	fresh_watch();
+	level = PKG_OPEN(pkg_domain_attr(PKG_CLOCK), -1, cpu, -1);
 	EXPECT_TRUE(fresh_wait(PKG_TRACE_REFRESH, id, NR_PASSES));
 	check_cpus(_metadata, self->isolated, id, false);
 

@@ -11,6 +11,8 @@
 
 #define NR_READS	50
 #define NR_SAMPLES	1000
+/* Counters that nobody asks for */
+#define NR_OTHERS	50
 #define RING_PAGES	8
 /* Function calls that others make meanwhile */
 #define STRAY_CALLS	(NR_READS / 5)
@@ -23,12 +25,25 @@ FIXTURE(pkg_max_age)
 	struct puppet p[PKG_MAX_CPUS];
 	int nr;
 	int far;
-	/* What a CPU and a task there have: level and run time, each with its age */
+	/* The level of the package and of a task there, run times, each with its age */
 	int cpu_clock;
 	int task_clock;
 	int cpu_time;
 	int task_time;
 };
+
+/* What the PMU that counts packages had: this is about both */
+static char saved_domain[FRESH_KNOBS][32];
+
+static int set_both(enum fresh_knob knob, const char *val)
+{
+	return fresh_set_str(knob, val) ?: pkg_set_str(PKG_DOMAIN_PMU, fresh_knobs[knob], val);
+}
+
+static int set_max_age(const char *us)
+{
+	return set_both(FRESH_MAX_AGE, us);
+}
 
 static int open_with_age(struct __test_metadata *_metadata, struct perf_event_attr attr,
 			 pid_t pid, int cpu)
@@ -37,7 +52,8 @@ static int open_with_age(struct __test_metadata *_metadata, struct perf_event_at
 
 	attr.read_format = PERF_FORMAT_GROUP;
 	fd = PKG_OPEN(attr, pid, cpu, -1);
-	PKG_OPEN(pkg_attr(PKG_AGE, attr.config1 ? topo.pkg[1].id : PKG_ALL), pid, cpu, fd);
+	attr.config = PKG_AGE;
+	PKG_OPEN(attr, pid, cpu, fd);
 	return fd;
 }
 
@@ -56,15 +72,18 @@ FIXTURE_SETUP(pkg_max_age)
 		self->nr++;
 		ASSERT_EQ(0, puppet_call(&self->p[i], pkg_pin, topo.pkg[1].cpu[i]));
 	}
+	for (i = 0; i < FRESH_KNOBS; i++)
+		fresh_get_line(PKG_DOMAIN_PMU, fresh_knobs[i], saved_domain[i],
+			       sizeof(saved_domain[i]));
 	clock = pkg_attr(PKG_CLOCK, topo.pkg[1].id);
 	time = pkg_attr(PKG_RUNTIME, PKG_ALL);
-	self->cpu_clock = open_with_age(_metadata, clock, -1, self->far);
+	self->cpu_clock = open_with_age(_metadata, pkg_domain_attr(PKG_CLOCK), -1, self->far);
 	self->task_clock = open_with_age(_metadata, clock, self->p[0].pid, -1);
 	self->cpu_time = open_with_age(_metadata, time, -1, self->far);
 	self->task_time = open_with_age(_metadata, time, self->p[0].pid, -1);
 	/* Only reads refresh */
-	ASSERT_EQ(0, fresh_set(FRESH_INTERVAL, 0));
-	ASSERT_EQ(0, pkg_set_str(PKG_PMU, fresh_knobs[FRESH_MAX_AGE], "off"));
+	ASSERT_EQ(0, set_both(FRESH_INTERVAL, "0"));
+	ASSERT_EQ(0, set_max_age("off"));
 }
 
 FIXTURE_TEARDOWN(pkg_max_age)
@@ -77,6 +96,8 @@ FIXTURE_TEARDOWN(pkg_max_age)
 			fresh_set_online(i, 1);
 	for (i = 0; i < self->nr; i++)
 		puppet_end(&self->p[i]);
+	for (i = 0; i < FRESH_KNOBS; i++)
+		pkg_set_str(PKG_DOMAIN_PMU, fresh_knobs[i], saved_domain[i]);
 	fresh_exit();
 }
 
@@ -153,7 +174,7 @@ TEST_F_TIMEOUT(pkg_max_age, fresh, 120)
 	int fd[] = { self->cpu_clock, self->task_clock }, i, r;
 	__u64 val[2], before, after;
 
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	keep_busy(_metadata, self);
 	for (i = 0; i < 2; i++) {
 		for (r = 0; r < NR_READS; r++) {
@@ -175,7 +196,7 @@ TEST_F_TIMEOUT(pkg_max_age, runtime, 120)
 	int interval, r, stale = 0;
 	__u64 val[2], first, earlier, start, before;
 
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	keep_busy(_metadata, self);
 	for (interval = 0; interval <= 100000; interval += 100000) {
 		ASSERT_EQ(0, fresh_set(FRESH_INTERVAL, interval));
@@ -207,13 +228,88 @@ TEST_F_TIMEOUT(pkg_max_age, only_what_is_stale, 120)
 		EXPECT_TRUE(PKG_RETRY(calls_for_reads(fd[i]) <= STRAY_CALLS));
 
 		/* Each of them may find that the CPU's own switch was just now */
-		ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+		ASSERT_EQ(0, set_max_age("1"));
 		EXPECT_LE(NR_READS - STRAY_CALLS, calls_for_reads(fd[i]));
 		EXPECT_TRUE(PKG_RETRY(calls_for_reads(fd[i]) <= 2 * NR_READS + STRAY_CALLS));
 
-		ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 10000000));
+		ASSERT_EQ(0, set_max_age("10000000"));
 		EXPECT_TRUE(PKG_RETRY(calls_for_reads(fd[i]) <= STRAY_CALLS));
-		ASSERT_EQ(0, pkg_set_str(PKG_PMU, fresh_knobs[FRESH_MAX_AGE], "off"));
+		ASSERT_EQ(0, set_max_age("off"));
+	}
+}
+
+/* The counters that were published, in the order of the trace */
+static int read_publishes(int *counter, int max)
+{
+	char line[512];
+	int nr = 0;
+	FILE *f;
+
+	f = fopen(PKG_TRACEFS "trace", "r");
+	if (!f)
+		return -1;
+	while (nr < max && fgets(line, sizeof(line), f))
+		if (line[0] != '#' && strstr(line, ": perf_pkg_publish: pmu=pkg_clock "))
+			counter[nr++] = pkg_trace_field(line, " counter=");
+	fclose(f);
+	return nr;
+}
+
+/* Others' counters of the package are as old, and are not read for whoever asks for one */
+TEST_F_TIMEOUT(pkg_max_age, only_what_is_asked_for, 120)
+{
+	static int counter[FRESH_TRACE_MAX];
+	int i, c, nr, mine = 0, others = 0;
+
+	for (i = 0; i < NR_OTHERS; i++) {
+		c = topo.pkg[1].cpu[i % topo.pkg[1].nr_cpus];
+		PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), -1, c, -1);
+	}
+	/* Not of the fixture's, of which one is asked for below */
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, ioctl(i ? self->task_clock : self->task_time,
+				   PERF_EVENT_IOC_DISABLE, 0));
+	keep_busy(_metadata, self);
+	ASSERT_EQ(0, set_max_age("1"));
+	ASSERT_EQ(0, pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_publish/enable", 1));
+	fresh_watch();
+	calls_for_reads(self->cpu_time);
+	ASSERT_EQ(0, pkg_set(PKG_TRACEFS, "tracing_on", 0));
+	nr = read_publishes(counter, FRESH_TRACE_MAX);
+	pkg_set(PKG_TRACEFS, "events/perf_pkg/perf_pkg_publish/enable", 0);
+	ASSERT_LT(0, nr);
+
+	/* The first one is that asked for */
+	for (i = 0; i < nr; i++) {
+		mine += counter[i] == counter[0];
+		others += counter[i] != counter[0];
+	}
+	EXPECT_LE(NR_READS, mine);
+	EXPECT_GE(2 * NR_READS, mine);
+	EXPECT_EQ(0, others);
+}
+
+/* A level that is disabled stands still, whoever reads it and its age */
+TEST_F_TIMEOUT(pkg_max_age, disabled, 120)
+{
+	int fd[] = { self->cpu_clock, self->task_clock };
+	__u64 first[2], val[2];
+	unsigned int i;
+	int r;
+
+	ASSERT_EQ(0, set_max_age("1"));
+	keep_busy(_metadata, self);
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		ASSERT_EQ(0, pkg_read(fd[i], first, 2));
+		ASSERT_EQ(0, ioctl(fd[i], PERF_EVENT_IOC_DISABLE, 0));
+		ASSERT_EQ(0, pkg_read(fd[i], first, 2));
+		EXPECT_LT(0, first[0]);
+		for (r = 0; r < 10; r++) {
+			usleep(1000);
+			ASSERT_EQ(0, pkg_read(fd[i], val, 2));
+			EXPECT_EQ(first[0], val[0]);
+		}
+		EXPECT_TRUE(PKG_RETRY(calls_for_reads(fd[i]) <= STRAY_CALLS));
 	}
 }
 
@@ -226,7 +322,7 @@ TEST_F_TIMEOUT(pkg_max_age, asleep, 120)
 
 	if (fresh_irqs("CAL", 1) < 0)
 		SKIP(return, "no row CAL in /proc/interrupts");
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	ASSERT_EQ(0, puppet_new(&task));
 	ASSERT_EQ(0, puppet_call(&task, pkg_pin, self->far));
 	clock = PKG_OPEN(pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK), task.pid, -1, -1);
@@ -257,7 +353,7 @@ TEST_F_TIMEOUT(pkg_max_age, group, 120)
 	PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), pid, -1, fd);
 	PKG_OPEN(attr, pid, -1, fd);
 	PKG_OPEN(pkg_attr(PKG_AGE, topo.pkg[1].id), pid, -1, fd);
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	keep_busy(_metadata, self);
 	ASSERT_EQ(0, pkg_read(fd, first, 4));
 	start = pkg_count(clock);
@@ -280,7 +376,7 @@ TEST_F_TIMEOUT(pkg_max_age, failing_read, 120)
 	__u64 first[2], val[2], age;
 	int r;
 
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	keep_busy(_metadata, self);
 	ASSERT_EQ(0, pkg_read(self->cpu_clock, first, 2));
 	ASSERT_EQ(0, pkg_set(PKG_PARAM, "fail_read", 1));
@@ -333,7 +429,7 @@ TEST_F_TIMEOUT(pkg_max_age, samples, 300)
 	ASSERT_NE(MAP_FAILED, page);
 	ASSERT_EQ(0, puppet_call(&task, pkg_burn, 5000));
 	ASSERT_EQ(0, puppet_call(&task, pkg_pin, here));
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	keep_busy(_metadata, self);
 	ASSERT_EQ(0, puppet_start(&task, pkg_spin, 0));
 	usleep(10000);
@@ -381,7 +477,7 @@ TEST_F_TIMEOUT(pkg_max_age, hotplug, 300)
 	for (c = 0; c < topo.pkg[1].nr_cpus; c++)
 		if (!fresh_can_go(topo.pkg[1].cpu[c]))
 			SKIP(return, "CPU %d cannot go offline", topo.pkg[1].cpu[c]);
-	ASSERT_EQ(0, fresh_set(FRESH_MAX_AGE, 1));
+	ASSERT_EQ(0, set_max_age("1"));
 	ASSERT_EQ(0, puppet_new(&other));
 	ASSERT_EQ(0, puppet_call(&other, pkg_pin, topo.pkg[0].cpu[topo.pkg[0].nr_cpus - 1]));
 	keep_busy(_metadata, self);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Model-specific registers, and those that are not architectural: an emulator
- * tells in them the truth about its counters of packages, dies and L3s. They can
- * be read on any CPU without touching the domain asked about, and let a test set what
- * a counter shows or have it fail.
+ * Model-specific registers, and some that are not architectural: with them an emulator
+ * reports the true values of its counters of packages, dies and L3s. They can be read
+ * on any CPU without touching the domain in question, and let a test set what a counter
+ * shows or have it fail.
  */
 #ifndef PKG_MSR_H
 #define PKG_MSR_H
@@ -65,6 +65,19 @@ static inline bool msr_is_emulator(void)
 
 	return !msr_read(TEST_MSR(MSR_TOTAL, 0), &val) &&
 	       msr_read(TEST_MSR(MSR_TOTAL, 255), &val) == -EIO;
+}
+
+static inline bool msr_is_amd(void)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	bool amd = false;
+	char line[256];
+
+	while (file && !amd && fgets(line, sizeof(line), file))
+		amd = !strncmp(line, "vendor_id", 9) && strstr(line, "AuthenticAMD");
+	if (file)
+		fclose(file);
+	return amd;
 }
 
 #endif /* PKG_MSR_H */

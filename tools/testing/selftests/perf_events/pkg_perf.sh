@@ -8,12 +8,14 @@
 . "$(dirname "$0")/pkg_lib.sh"
 
 RUNTIME=pkg_clock/runtime/
+BUSY=pkg_clock_domain/busy/
+CLOCK=pkg_clock_domain/clock/
 LOAD=$DIR/pkg_load
 MOVES=1000
 BURNT_NS=$((MOVES * 300000))
 PERCENT=3
 
-pkg_event() { printf 'pkg_clock/%s,pkgmask=0x%x/\n' "$1" $((1 << $2)); }
+pkg_event() { printf 'pkg_clock/%s,domains=0x%x/\n' "$1" $((1 << $2)); }
 
 # -e options for an event of each package
 each_package() {
@@ -142,15 +144,32 @@ cpu_list() {
 
 now() { sed -n 's/^now at \([0-9]*\) nsecs/\1/p' /proc/timer_list; }
 
+# An event of whole packages: on one CPU of each, and all of the package
+whole_packages() {
+	local cpu home id
+
+	read -r cpu home < <(last_cpu)
+	burn_on "$cpu" &
+	perf_stat -a --per-socket -e $RUNTIME -e $BUSY -- tail --pid=$! -f /dev/null -s 0.1 ||
+		return
+	for id in $(packages); do
+		near "$(value $BUSY "S$id")" "$(value $RUNTIME "S$id")" $PERCENT 20000000 || return
+		[ "$id" -eq "$home" ] ||
+			[ "$(value $BUSY "S$id")" -lt "$(value $BUSY "S$home")" ] || return
+	done
+	# One line for each of their CPUs
+	perf_stat -a -A -e $BUSY -- sleep 0.1 || return
+	[ "$(grep -c $BUSY "$TMP/stat")" -eq "$(packages | wc -l)" ]
+}
+
 # The clock of a package, once, however many CPUs are asked
-gauge() {
+level() {
 	local id val before
 
 	before=$(now)
-	# shellcheck disable=SC2046
-	perf_stat -a $(each_package clock) -- "$LOAD" 100 || return
+	perf_stat -a --per-socket -e $CLOCK -- "$LOAD" 100 || return
 	for id in $(packages); do
-		val=$(value "$(pkg_event clock "$id")")
+		val=$(value $CLOCK "S$id")
 		[ "$val" -ge "$before" ] && [ "$val" -le "$(now)" ] || return
 	done
 }
@@ -203,11 +222,12 @@ sampled() {
 listed() {
 	perf list > "$TMP/list" 2> /dev/null
 	grep -q "$RUNTIME" "$TMP/list" && grep -q pkg_clock/clock/ "$TMP/list" &&
-		grep -q pkg_clock/age/ "$TMP/list"
+		grep -q pkg_clock/age/ "$TMP/list" && grep -q $BUSY "$TMP/list" &&
+		grep -q $CLOCK "$TMP/list"
 }
 
 setup perf taskset
-ktap_set_plan 13
+ktap_set_plan 14
 
 run "perf list" listed
 run "task: sum, packages, task-clock" task
@@ -215,7 +235,8 @@ run "task that stays on a package" task_on_one_package
 run "-a: --per-socket and -A add up to the total" system_wide
 run "-a --per-socket: the busy one" per_socket
 run "-A -C: the busy one" cpu_list
-run "-a: a gauge once per package" gauge
+run "-a --per-socket: whole packages" whole_packages
+run "-a --per-socket: a level once per package" level
 run "-p" attached
 run "-p --per-thread" per_thread
 run "-I" intervals

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * For the tests of energy events (the PMU `power`) on an emulator that also
- * tells the truth about its energy counters, see pkg_msr.h.
+ * reports the true values of its energy counters, see pkg_msr.h.
  *
- * An energy domain is a die on Intel's CPUs and a package on AMD's. In `topo`
- * stand these domains, in the order in which Linux numbers them.
+ * An energy domain is a die on Intel's CPUs and a package on AMD's. `topo` lists
+ * these domains, in the order in which Linux numbers them.
  */
 #ifndef PKG_RAPL_H
 #define PKG_RAPL_H
@@ -16,9 +16,11 @@
 
 /* Longer than a value that read(2) takes may be old, by default */
 #define RAPL_AGE_US	2000
+/* What may be missed while the emulator has other CPUs run, at most */
+#define RAPL_SLACK_UJ	500
 /*
- * What is lost each time the core takes an event off its CPU and puts it back, at most, or
- * moved while the emulator has other CPUs run
+ * Without package-scope counters: what is lost each time the core takes an event off its
+ * CPU and puts it back, at most
  */
 #define RAPL_RESTART_UJ	500
 /* An event counts in 2^-32 joules */
@@ -48,6 +50,8 @@ static struct {
 	/* What the emulator calls the domains of topo */
 	int	id[PKG_MAX];
 	bool	amd;
+	/* The driver uses package-scope counters */
+	bool	engine;
 	/* The energy MSRs count in 2^-unit joules */
 	int	unit;
 	bool	has[RAPL_KINDS];
@@ -62,10 +66,8 @@ struct rapl_count {
 	/* Number of events in the group that it leads, 0: read alone */
 	int		group;
 	enum rapl_kind	kind;
-	/* Domains, by their index in topo */
-	unsigned int	mask;
-	/* Others than that of its CPU: they are asked, but not waited for */
-	bool		remote;
+	/* Domain, by its index in topo */
+	int		domain;
 	bool		on;
 	/* How often it was started */
 	int		starts;
@@ -80,15 +82,9 @@ struct rapl_count {
 
 /* MSRs */
 
-static inline __u64 rapl_truth(enum rapl_kind kind, unsigned int mask)
+static inline __u64 rapl_truth(enum rapl_kind kind, int domain)
 {
-	__u64 sum = 0;
-	int d;
-
-	for (d = 0; d < topo.nr; d++)
-		if (mask & 1U << d)
-			sum += msr_truth(TEST_MSR(rapl_items[kind], rapl.id[d]));
-	return sum;
+	return msr_truth(TEST_MSR(rapl_items[kind], rapl.id[domain]));
 }
 
 /* The counter wraps after that many more units */
@@ -103,19 +99,6 @@ static inline int rapl_fail(int domain, bool fail)
 }
 
 /* The machine */
-
-static inline bool rapl_is_amd(void)
-{
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	bool amd = false;
-	char line[256];
-
-	while (file && !amd && fgets(line, sizeof(line), file))
-		amd = !strncmp(line, "vendor_id", 9) && strstr(line, "AuthenticAMD");
-	if (file)
-		fclose(file);
-	return amd;
-}
 
 static inline void rapl_find_domains(void)
 {
@@ -154,8 +137,9 @@ static inline const char *rapl_init(int min_domains)
 	if (msr_open(0))
 		return "no /dev/cpu/0/msr";
 	if (!msr_is_emulator())
-		return "no emulator that tells the truth about energy";
-	rapl.amd = rapl_is_amd();
+		return "no emulator that reports true energies";
+	rapl.amd = msr_is_amd();
+	rapl.engine = !access(RAPL_PMU "refresh_interval_us", F_OK);
 	if (msr_read(rapl.amd ? 0xc0010299 : 0x606, &units))
 		return "no unit of energy";
 	rapl.unit = units >> 8 & 0x1f;
@@ -167,21 +151,10 @@ static inline const char *rapl_init(int min_domains)
 	return topo.nr < min_domains ? "needs more packages or dies" : NULL;
 }
 
-/* The CPU of a domain in the file cpumask, -1: none, -2: more than one */
+/* -1: none, -2: more than one */
 static inline int rapl_cpu(int domain)
 {
-	char line[256], *pos = line;
-	int cpu, c, found = -1;
-
-	fresh_get_line(RAPL_PMU, "cpumask", line, sizeof(line));
-	while (*pos) {
-		cpu = strtol(pos, &pos, 10);
-		pos += strspn(pos, ",");
-		for (c = 0; c < topo.pkg[domain].nr_cpus; c++)
-			if (topo.pkg[domain].cpu[c] == cpu)
-				found = found == -1 ? cpu : -2;
-	}
-	return found;
+	return fresh_cpu_in_mask(RAPL_PMU, domain);
 }
 
 /* Events */
@@ -198,37 +171,24 @@ static inline struct perf_event_attr rapl_attr(__u64 config)
 	return attr;
 }
 
-/* @pkgmask: 0 for the domain of the CPU, which is what @mask says */
-static inline int rapl_open_mask(struct rapl_count *c, enum rapl_kind kind, unsigned int mask,
-				 int cpu, __u64 pkgmask)
+static inline int rapl_open(struct rapl_count *c, enum rapl_kind kind, int domain, int cpu)
 {
-	struct perf_event_attr attr = rapl_attr(kind);
-
-	attr.config1 = pkgmask;
 	*c = (struct rapl_count) {
-		.fd	= pkg_open(attr, -1, cpu, -1),
+		.fd	= pkg_open(rapl_attr(kind), -1, cpu, -1),
 		.kind	= kind,
-		.mask	= mask,
-		.remote	= pkgmask,
+		.domain	= domain,
 	};
 	return c->fd < 0 ? c->fd : 0;
 }
 
-static inline int rapl_open(struct rapl_count *c, enum rapl_kind kind, int domain, int cpu)
-{
-	return rapl_open_mask(c, kind, 1U << domain, cpu, 0);
-}
-
 static inline __u64 rapl_truth_of(const struct rapl_count *c)
 {
-	return rapl_truth(c->kind, c->mask);
+	return rapl_truth(c->kind, c->domain);
 }
 
-/* Around what starts it: with the truth before that */
+/* After what starts it: with the truth before that */
 static inline void rapl_started(struct rapl_count *c, __u64 before)
 {
-	if (c->remote)
-		usleep(1000);
 	c->begin[0] = before;
 	c->begin[1] = rapl_truth_of(c);
 	c->starts++;
@@ -237,8 +197,6 @@ static inline void rapl_started(struct rapl_count *c, __u64 before)
 
 static inline void rapl_stopped(struct rapl_count *c, __u64 before)
 {
-	if (c->remote)
-		usleep(1000);
 	c->least += before - c->begin[1];
 	c->most += rapl_truth_of(c) - c->begin[0];
 	c->on = false;
@@ -291,8 +249,8 @@ static inline void rapl_reset(struct rapl_count *c)
 static inline bool rapl_fits(const struct rapl_count *c, __u64 val, __u64 before, __u64 after)
 {
 	/* What is counted begins and ends at a whole unit */
-	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) * topo.nr +
-		      (c->restarts + 1) * RAPL_RESTART_UJ;
+	__u64 slack = (c->starts + 1) * (1000000 / (1U << rapl.unit) + 2) + RAPL_SLACK_UJ +
+		      (rapl.engine ? 0 : c->restarts * RAPL_RESTART_UJ);
 	__u64 least = c->least, most = c->most, uj = val / RAPL_PER_UJ;
 
 	if (c->on) {
@@ -301,8 +259,8 @@ static inline bool rapl_fits(const struct rapl_count *c, __u64 val, __u64 before
 	}
 	if (uj + slack >= least && uj <= most + slack)
 		return true;
-	ksft_print_msg("%s of domains 0x%x: %llu uJ are not between %llu and %llu\n",
-		       rapl_names[c->kind], c->mask, uj, least, most);
+	ksft_print_msg("%s of domain %d: %llu uJ are not between %llu and %llu\n",
+		       rapl_names[c->kind], c->domain, uj, least, most);
 	return false;
 }
 

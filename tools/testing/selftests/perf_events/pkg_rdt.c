@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Cache occupancy and memory bandwidth of resctrl's groups and of all of them
- * together, the PMU intel_cqm or amd_cqm, against the truth of an emulator.
+ * together, the PMU resctrl, against the true values that an emulator reports.
  */
 #define _GNU_SOURCE
 
@@ -20,7 +20,7 @@ FIXTURE(rdt)
 
 FIXTURE_SETUP(rdt)
 {
-	const char *why = rdt_init(2);
+	const char *why = rdt_init(RDT_PMU, 2);
 
 	if (!why && puppet_new(&self->p)) {
 		why = "no other process";
@@ -73,7 +73,6 @@ TEST_F(rdt, sysfs)
 	int event;
 
 	EXPECT_TRUE(file_is("format/event", "config:0-7\n"));
-	EXPECT_TRUE(file_is("format/pkgmask", "config1:0-63\n"));
 	EXPECT_TRUE(file_is("format/group", "config2:0-63\n"));
 	for (event = RDT_OCCUPANCY; event < RDT_EVENTS; event++) {
 		snprintf(name, sizeof(name), "events/%s", rdt_names[event]);
@@ -92,7 +91,18 @@ TEST_F(rdt, sysfs)
 	ASSERT_TRUE(fresh_get_line(rdt.pmu, "events/age", line, sizeof(line)));
 	EXPECT_STREQ("event=0xff", line);
 	EXPECT_EQ(1, pkg_get(rdt.pmu, "events/age.scale"));
-	EXPECT_EQ(-ENOENT, pkg_get(rdt.pmu, "cpumask"));
+	/* L3s are selected by the CPU, and by nothing else */
+	EXPECT_EQ(-ENOENT, pkg_get(rdt.pmu, "format/domains"));
+}
+
+/* One CPU of each L3, for tools to open an event on */
+TEST_F(rdt, cpumask)
+{
+	int d;
+
+	for (d = 0; d < topo.nr; d++)
+		EXPECT_LE(0, fresh_cpu_in_mask(RDT_PMU, d));
+	EXPECT_EQ(topo.nr, fresh_mask_weight(RDT_PMU));
 }
 
 /* Half of what a counter takes to wrap at 2^40 bytes a second, as far as there are such knobs */
@@ -109,6 +119,7 @@ TEST_F(rdt, knobs)
 	long long longest = longest_interval();
 
 	EXPECT_EQ(longest < 10000 ? longest : 10000, atoll(fresh_saved[FRESH_INTERVAL]));
+	EXPECT_EQ(longest, pkg_get(rdt.pmu, "refresh_interval_max_us"));
 	EXPECT_EQ(-ERANGE, rdt_set(FRESH_INTERVAL, 0));
 	EXPECT_EQ(-ERANGE, rdt_set(FRESH_INTERVAL, 99));
 	EXPECT_EQ(-ERANGE, rdt_set(FRESH_INTERVAL, longest + 1));
@@ -143,14 +154,18 @@ TEST_F(rdt, refused)
 	EXPECT_EQ(-EINVAL, pkg_open(attr, -1, 0, -1));
 	attr = good;
 	attr.sample_period = 1000;
-	EXPECT_EQ(-EINVAL, pkg_open(attr, -1, 0, -1));
+	EXPECT_EQ(-EOPNOTSUPP, pkg_open(attr, -1, 0, -1));
 	attr = good;
-	attr.config1 = 1ULL << 63;
-	EXPECT_EQ(-ENODEV, pkg_open(attr, -1, 0, -1));
+	attr.config1 = 1;
+	EXPECT_EQ(-EINVAL, pkg_open(attr, -1, 0, -1));
 
-	/* A group is not a task's */
-	EXPECT_EQ(-EOPNOTSUPP, pkg_open(good, self->p.pid, -1, -1));
-	EXPECT_EQ(-EOPNOTSUPP, pkg_open(good, self->p.pid, 0, -1));
+	/* A group is not a task's; nor is what all groups have together */
+	EXPECT_EQ(-EINVAL, pkg_open(good, self->p.pid, -1, -1));
+	EXPECT_EQ(-EINVAL, pkg_open(good, self->p.pid, 0, -1));
+	attr = rdt_attr(RDT_OCCUPANCY, 0);
+	EXPECT_EQ(-EINVAL, pkg_open(attr, self->p.pid, -1, -1));
+	attr = rdt_attr(PKG_AGE, 0);
+	EXPECT_EQ(-EINVAL, pkg_open(attr, -1, 0, -1));
 }
 
 /* Those of the group, in all L3s, while it is enabled */
@@ -180,7 +195,7 @@ TEST_F_TIMEOUT(rdt, bytes, 120)
 	}
 }
 
-/* Each CPU event speaks of its own L3, and of that alone */
+/* Each event reports the L3 of its CPU, and no other */
 TEST_F_TIMEOUT(rdt, domains, 120)
 {
 	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
@@ -219,7 +234,7 @@ TEST_F_TIMEOUT(rdt, cpus_go, 240)
 
 	if (!fresh_can_go(topo.pkg[last].cpu[0]))
 		SKIP(return, "CPUs cannot go");
-	ASSERT_EQ(0, rdt_open_cpus(&c, RDT_TOTAL, RDT_GROUP, 1ULL << self->rmid, false));
+	ASSERT_EQ(0, rdt_open(&c, RDT_TOTAL, RDT_GROUP));
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 		ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[last].cpu[0]));
@@ -239,57 +254,84 @@ TEST_F_TIMEOUT(rdt, cpus_go, 240)
 	rdt_close(&c);
 }
 
-/* The L3 of the CPU, if it is in the mask */
-TEST_F(rdt, pkgmask)
+/* The CPU of the event goes: another one has it, and counts on from there */
+TEST_F_TIMEOUT(rdt, event_moves, 240)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
-	struct rdt_count c = {
-		.event		= RDT_TOTAL,
-		.rmids		= 1ULL << self->rmid,
-		.domains	= 1U << 1,
-	};
-	__u64 before = rdt_truth_of(&c);
+	int last = topo.nr - 1, cpu, to, round;
+	struct rdt_count c;
+	__u64 before;
 
-	if (topo.pkg[1].id > 63)
-		SKIP(return, "no bit for the second L3");
-	attr.config1 = 1ULL << topo.pkg[1].id;
-	ASSERT_EQ(0, rdt_add(&c, attr, -1, topo.pkg[0].cpu[0]));
-	ASSERT_EQ(0, rdt_add(&c, attr, -1, topo.pkg[1].cpu[0]));
-	rdt_started(&c, before);
-	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
-	EXPECT_TRUE(rdt_counted(&c, 1));
-	EXPECT_EQ(0, pkg_count(c.fd[0]));
+	if (topo.pkg[last].nr_cpus < 2 || !fresh_can_go(topo.pkg[last].cpu[0]))
+		SKIP(return, "no two CPUs of an L3 that can go");
+	ASSERT_EQ(0, rdt_open(&c, RDT_TOTAL, RDT_GROUP));
+	for (round = 0; round < 2; round++) {
+		cpu = fresh_cpu_in_mask(RDT_PMU, last);
+		ASSERT_LE(0, cpu);
+		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+		/* What happens while it moves may be lost, but the group sleeps */
+		before = rdt_truth_of(&c);
+		ASSERT_EQ(0, fresh_set_online(cpu, 0));
+		rdt_stopped(&c, before);
+		rdt_started(&c, before);
+		EXPECT_TRUE(rdt_right(&c));
+		to = fresh_cpu_in_mask(RDT_PMU, last);
+		EXPECT_LE(0, to);
+		EXPECT_NE(cpu, to);
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, to));
+		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+		EXPECT_TRUE(rdt_counted(&c, 1));
+		ASSERT_EQ(0, fresh_set_online(cpu, 1));
+		EXPECT_EQ(to, fresh_cpu_in_mask(RDT_PMU, last));
+		EXPECT_TRUE(rdt_right(&c));
+	}
 	rdt_close(&c);
 }
 
-/* Opened on all CPUs, as perf stat -a does: the sum is the machine, or the group */
-TEST_F_TIMEOUT(rdt, all_cpus, 120)
+/* Opened on the CPUs of the cpumask, as perf stat -a does: the sum is the machine, or the group */
+TEST_F_TIMEOUT(rdt, all, 120)
 {
-	__u64 mask = 1ULL << self->rmid, val;
+	__u64 mask = 1ULL << self->rmid;
 	struct rdt_count all, group;
-	int i, reporting = 0;
 
-	ASSERT_EQ(0, rdt_open_cpus(&all, RDT_TOTAL, NULL, 1 | mask, false));
-	ASSERT_EQ(0, rdt_open_cpus(&group, RDT_TOTAL, RDT_GROUP, mask, false));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, 1 | mask));
+	ASSERT_EQ(0, rdt_open_all(&group, RDT_TOTAL, RDT_GROUP, mask));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	EXPECT_TRUE(rdt_counted(&all, topo.nr));
 	EXPECT_TRUE(rdt_counted(&group, topo.nr));
-	for (i = 0; i < group.nr; i++)
-		reporting += !!pkg_count(group.fd[i]);
-	EXPECT_EQ(topo.nr, reporting);
-
-	/* Another one goes on, from where it was */
-	val = rdt_value(&group);
-	for (i = 0; i < group.nr && !pkg_count(group.fd[i]); i++)
-		;
-	ASSERT_LT(i, group.nr);
-	ASSERT_EQ(0, ioctl(group.fd[i], PERF_EVENT_IOC_DISABLE, 0));
-	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
-	group.starts++;
-	EXPECT_LT(val, rdt_value(&group));
-	EXPECT_TRUE(rdt_right(&group));
 	rdt_close(&all);
 	rdt_close(&group);
+}
+
+/* On any CPU of an L3, and however often it is opened: each event reports all of it */
+TEST_F_TIMEOUT(rdt, each_cpu, 120)
+{
+	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
+	struct rdt_count c[PKG_MAX_CPUS];
+	int d = topo.nr - 1, i, nr = 2 * topo.pkg[d].nr_cpus;
+	__u64 before;
+
+	for (i = 0; i < nr; i++) {
+		c[i] = (struct rdt_count) {
+			.event		= RDT_TOTAL,
+			.rmids		= 1ULL << self->rmid,
+			.domains	= 1U << d,
+		};
+		before = rdt_truth_of(&c[i]);
+		ASSERT_EQ(0, rdt_add(&c[i], attr, -1, topo.pkg[d].cpu[i / 2]));
+		rdt_started(&c[i], before);
+		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	}
+	for (i = 0; i < nr; i++)
+		EXPECT_TRUE(rdt_counted(&c[i], 1));
+
+	/* Without the first ones the others go on */
+	for (i = 0; i < nr / 2; i++)
+		rdt_close(&c[i]);
+	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	for (; i < nr; i++) {
+		EXPECT_TRUE(rdt_counted(&c[i], 1));
+		rdt_close(&c[i]);
+	}
 }
 
 /* No max_age_us: the timer alone */
@@ -336,7 +378,7 @@ TEST_F_TIMEOUT(rdt, occupancy, 120)
 
 	if (rdt.lossy)
 		SKIP(return, "no value while the group sleeps");
-	ASSERT_EQ(0, rdt_open_cpus(&c, RDT_OCCUPANCY, RDT_GROUP, 1ULL << self->rmid, false));
+	ASSERT_EQ(0, rdt_open(&c, RDT_OCCUPANCY, RDT_GROUP));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	high = rdt_value(&c);
 	EXPECT_LT(0, high);
@@ -357,7 +399,7 @@ TEST_F_TIMEOUT(rdt, children, 120)
 	int rmid, status;
 	__u64 past;
 
-	ASSERT_EQ(0, rdt_open_cpus(&root, RDT_TOTAL, RDT_FS, 1 | mask, true));
+	ASSERT_EQ(0, rdt_open_all(&root, RDT_TOTAL, RDT_FS, 1 | mask));
 	ASSERT_EQ(0, rdt_open(&group, RDT_TOTAL, RDT_GROUP));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	EXPECT_TRUE(rdt_counted(&root, topo.nr));
@@ -398,7 +440,7 @@ TEST_F_TIMEOUT(rdt, last_bytes, 120)
 
 	ASSERT_EQ(0, rdt_set_str(FRESH_MAX_AGE, "off"));
 	ASSERT_EQ(0, rdt_set_str(FRESH_INTERVAL, fresh_saved[FRESH_INTERVAL]));
-	ASSERT_EQ(0, rdt_open_cpus(&all, RDT_TOTAL, NULL, 1 | mask, true));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, 1 | mask));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	ASSERT_EQ(0, rmdir(RDT_GROUP));
 	ASSERT_EQ(0, rdt_set(FRESH_MAX_AGE, RDT_AGE_US));
@@ -411,6 +453,7 @@ TEST_F(rdt, removed)
 	struct perf_event_attr clock = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
 	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
 	struct rdt_count c, level, again;
+	__u64 val[2], last[2];
 	int leader, d;
 
 	ASSERT_EQ(0, rdt_open(&c, RDT_TOTAL, RDT_GROUP));
@@ -418,16 +461,22 @@ TEST_F(rdt, removed)
 	clock.read_format = PERF_FORMAT_GROUP;
 	leader = PKG_OPEN(clock, -1, 0, -1);
 	PKG_OPEN(attr, -1, 0, leader);
-	EXPECT_EQ(0, rdt_read_error(leader));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	EXPECT_TRUE(rdt_right(&c));
+	ASSERT_EQ(0, pkg_read(leader, val, 2));
 
 	ASSERT_EQ(0, rmdir(RDT_GROUP));
 	for (d = 0; d < topo.nr; d++) {
 		EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[d]));
 		EXPECT_EQ(-ENODEV, rdt_read_error(level.fd[d]));
 	}
-	EXPECT_EQ(-ENODEV, rdt_read_error(leader));
+	/* Others in a group are not to suffer: there, the last count stays */
+	ASSERT_EQ(0, pkg_read(leader, last, 2));
+	EXPECT_LT(val[0], last[0]);
+	EXPECT_LE(val[1], last[1]);
+	ASSERT_EQ(0, pkg_read(leader, val, 2));
+	EXPECT_LT(last[0], val[0]);
+	EXPECT_EQ(last[1], val[1]);
 	EXPECT_EQ(-ESTALE, pkg_open(attr, -1, 0, -1));
 
 	/* Another one, perhaps with the same RMID */
@@ -453,14 +502,14 @@ TEST_F_TIMEOUT(rdt, unmounted, 120)
 	__u64 mask = 1ULL << self->rmid, root_ino = rdt_ino(RDT_FS);
 	struct rdt_count all, root, group, unmounted;
 
-	ASSERT_EQ(0, rdt_open_cpus(&all, RDT_TOTAL, NULL, 1 | mask, true));
-	ASSERT_EQ(0, rdt_open_cpus(&root, RDT_TOTAL, RDT_FS, 1 | mask, true));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, 1 | mask));
+	ASSERT_EQ(0, rdt_open_all(&root, RDT_TOTAL, RDT_FS, 1 | mask));
 	ASSERT_EQ(0, rdt_open(&group, RDT_TOTAL, RDT_GROUP));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	ASSERT_EQ(0, rdt_umount());
 	EXPECT_EQ(-ENODEV, rdt_read_error(group.fd[0]));
 	EXPECT_EQ(-ESTALE, pkg_open(attr, -1, 0, -1));
-	ASSERT_EQ(0, rdt_open_cpus(&unmounted, RDT_TOTAL, NULL, 1, true));
+	ASSERT_EQ(0, rdt_open_all(&unmounted, RDT_TOTAL, NULL, 1));
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	EXPECT_TRUE(rdt_counted(&unmounted, topo.nr));
 	EXPECT_TRUE(rdt_counted(&root, 2 * topo.nr));
@@ -512,7 +561,7 @@ TEST_F_TIMEOUT(rdt, faults, 120)
 	EXPECT_LT(errors, pkg_get(rdt.pmu, "errors"));
 
 	/* The next good read makes up for it, but a counter that was lost begins at 0 */
-	if (strstr(rdt.pmu, "amd")) {
+	if (rdt.amd) {
 		ASSERT_EQ(0, rdt_set_counter(RDT_TOTAL, 0, self->rmid, 0));
 		rdt.lossy = true;
 	}
@@ -541,7 +590,7 @@ TEST_F_TIMEOUT(rdt, mon_data, 120)
 	for (event = RDT_TOTAL; event <= RDT_LOCAL; event++) {
 		ASSERT_EQ(0, rdt_open(&group, event, RDT_GROUP));
 		ASSERT_EQ(0, rdt_open(&level, RDT_OCCUPANCY, RDT_GROUP));
-		ASSERT_EQ(0, rdt_open_cpus(&all, event, NULL, 1 | group.rmids, true));
+		ASSERT_EQ(0, rdt_open_all(&all, event, NULL, 1 | group.rmids));
 		for (round = 0; round < 2; round++) {
 			before = rdt_truth_of(&group);
 			ASSERT_EQ(0, rdt_mon_sum(RDT_GROUP, event, &first));

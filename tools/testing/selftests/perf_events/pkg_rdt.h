@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * For the tests of cache occupancy and memory bandwidth (the PMU intel_cqm or
- * amd_cqm) on an emulator that also tells the truth about them, see pkg_msr.h.
- * In `topo` stand the L3s.
+ * For the tests of cache occupancy and memory bandwidth (the PMUs resctrl, for groups,
+ * and resctrl_task) on an emulator that also reports their true values, see pkg_msr.h.
+ * `topo` lists the L3s.
  *
  * Groups are mostly MON groups of the root, which need no allocation. resctrl is
- * mounted with its option debug, which tells RMIDs.
+ * mounted with its option debug, which shows RMIDs.
  */
 #ifndef PKG_RDT_H
 #define PKG_RDT_H
@@ -18,6 +18,9 @@
 
 #include "pkg_fresh.h"
 #include "pkg_msr.h"
+
+#define RDT_PMU		PKG_DEVICES "resctrl/"
+#define RDT_TASK_PMU	PKG_DEVICES "resctrl_task/"
 
 #define RDT_FS		"/sys/fs/resctrl/"
 #define RDT_GROUPS	RDT_FS "mon_groups/"
@@ -56,7 +59,9 @@ static const char * const rdt_files[RDT_EVENTS] = {
 #define RDT_UNAVAILABLE	0x4000000000000000ULL
 
 static struct {
-	char	pmu[64];
+	/* The one that is tested: the knobs are its own */
+	const char *pmu;
+	bool	amd;
 	/* Bytes in a unit of the hardware, and bits of its bandwidth counters */
 	__u64	scale;
 	int	width;
@@ -268,27 +273,23 @@ static inline void rdt_find_units(void)
 	rdt.scale = ebx;
 	rdt.nr_rmids = ecx + 1;
 	rdt.width = 24 + (eax & 0xff);
-	if (!(eax & 0xff) && strstr(rdt.pmu, "amd"))
+	rdt.amd = msr_is_amd();
+	if (!(eax & 0xff) && rdt.amd)
 		rdt.width = 44;
 }
 
 /* Returns NULL, or why there is nothing to test here */
-static inline const char *rdt_find_pmu(void)
+static inline const char *rdt_find_pmu(const char *pmu)
 {
-	static const char * const names[] = { "intel_cqm", "amd_cqm" };
-	unsigned int i;
+	int i;
 
-	for (i = 0; i < ARRAY_SIZE(names); i++) {
-		snprintf(rdt.pmu, sizeof(rdt.pmu), "/sys/bus/event_source/devices/%s/", names[i]);
-		if (!access(rdt.pmu, F_OK))
-			break;
-	}
-	if (i == ARRAY_SIZE(names))
-		return "no PMU intel_cqm or amd_cqm";
+	rdt.pmu = pmu;
+	if (access(pmu, F_OK))
+		return "no PMUs resctrl and resctrl_task";
 	for (i = 0; i < FRESH_KNOBS; i++)
 		if (!fresh_get_line(rdt.pmu, fresh_knobs[i], fresh_saved[i],
 				    sizeof(fresh_saved[i])))
-			return "the PMU has no refresh_interval_us, max_age_us, ...";
+			return "the PMU has no refresh_interval_us, max_age_us";
 	return NULL;
 }
 
@@ -313,9 +314,9 @@ static inline void rdt_exit(void)
  * Mounts resctrl and makes RDT_GROUP. Stays on CPU 0 from now on. Returns NULL, or why
  * there is nothing to test here.
  */
-static inline const char *rdt_init(int min_domains)
+static inline const char *rdt_init(const char *pmu, int min_domains)
 {
-	const char *why = geteuid() ? "needs root" : rdt_find_pmu();
+	const char *why = geteuid() ? "needs root" : rdt_find_pmu(pmu);
 	__u64 val;
 
 	if (why)
@@ -323,7 +324,7 @@ static inline const char *rdt_init(int min_domains)
 	if (msr_open(0))
 		return "no /dev/cpu/0/msr";
 	if (!msr_is_emulator())
-		return "no emulator that tells the truth about bandwidth";
+		return "no emulator that reports true bandwidths";
 	rdt_find_domains();
 	if (topo.nr < min_domains)
 		return "needs more L3s";
@@ -357,10 +358,21 @@ static inline int rdt_burn_everywhere(struct puppet *p)
 static inline struct perf_event_attr rdt_attr(__u64 config, __u64 group)
 {
 	struct perf_event_attr attr = {
-		.type		= pkg_get(rdt.pmu, "type"),
+		.type		= pkg_get(RDT_PMU, "type"),
 		.size		= sizeof(attr),
 		.config		= config,
 		.config2	= group,
+	};
+
+	return attr;
+}
+
+static inline struct perf_event_attr rdt_task_attr(__u64 config)
+{
+	struct perf_event_attr attr = {
+		.type		= pkg_get(RDT_TASK_PMU, "type"),
+		.size		= sizeof(attr),
+		.config		= config,
 	};
 
 	return attr;
@@ -468,15 +480,15 @@ static inline void rdt_close(struct rdt_count *c)
 }
 
 /*
- * An event on each CPU of @cpus (of all L3s), or with @one only on the first of each
- * L3. @dir: the group, NULL: all. @rmids: those that may run.
+ * An event on each CPU of the cpumask, as perf stat -a does: one for each L3. @dir: the
+ * group, NULL: all. @rmids: those that may run.
  */
-static inline int rdt_open_cpus(struct rdt_count *c, enum rdt_event event, const char *dir,
-				__u64 rmids, bool one)
+static inline int rdt_open_all(struct rdt_count *c, enum rdt_event event, const char *dir,
+			       __u64 rmids)
 {
 	struct perf_event_attr attr = rdt_attr(event, dir ? rdt_ino(dir) : 0);
 	__u64 before;
-	int d, i, err;
+	int d, err;
 
 	*c = (struct rdt_count) {
 		.event		= event,
@@ -485,11 +497,9 @@ static inline int rdt_open_cpus(struct rdt_count *c, enum rdt_event event, const
 	};
 	before = rdt_truth_of(c);
 	for (d = 0; d < topo.nr; d++) {
-		for (i = 0; i < (one ? 1 : topo.pkg[d].nr_cpus); i++) {
-			err = rdt_add(c, attr, -1, topo.pkg[d].cpu[i]);
-			if (err)
-				return err;
-		}
+		err = rdt_add(c, attr, -1, fresh_cpu_in_mask(RDT_PMU, d));
+		if (err)
+			return err;
 	}
 	rdt_started(c, before);
 	return 0;
@@ -500,7 +510,7 @@ static inline int rdt_open(struct rdt_count *c, enum rdt_event event, const char
 {
 	int rmid = rdt_rmid(dir);
 
-	return rmid < 0 ? rmid : rdt_open_cpus(c, event, dir, 1ULL << rmid, true);
+	return rmid < 0 ? rmid : rdt_open_all(c, event, dir, 1ULL << rmid);
 }
 
 /*

@@ -392,7 +392,7 @@ static void report(enum kind kind)
 
 static const char *race_init(void)
 {
-	const char *why = pkg_share() ? "no shared memory" : rdt_init(1);
+	const char *why = pkg_share() ? "no shared memory" : rdt_init(RDT_PMU, 1);
 	int i, err = 0;
 
 	if (why)

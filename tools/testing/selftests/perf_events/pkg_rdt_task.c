@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Cache occupancy and memory bandwidth of tasks, the PMU intel_cqm or amd_cqm,
- * against the truth of an emulator. perf makes a private MON group for the events that
+ * Cache occupancy and memory bandwidth of tasks, the PMU resctrl_task, against the true
+ * values that an emulator reports. perf makes a private MON group for the events that
  * one process has on the threads of another.
  */
 #define _GNU_SOURCE
@@ -42,7 +42,7 @@ FIXTURE(rdt_task)
 
 FIXTURE_SETUP(rdt_task)
 {
-	const char *why = rdt_init(2);
+	const char *why = rdt_init(RDT_TASK_PMU, 2);
 
 	if (!why && (puppet_new(&self->p) || puppet_new(&self->other))) {
 		why = "no other processes";
@@ -167,7 +167,7 @@ static int open_task(struct rdt_count *c, struct perf_event_attr attr, const cha
 /* Likewise, of an event that is enabled, in the root */
 static int open_private(struct rdt_count *c, enum rdt_event event, pid_t pid, char *path)
 {
-	return open_task(c, rdt_attr(event, 0), RDT_FS, pid, path);
+	return open_task(c, rdt_task_attr(event), RDT_FS, pid, path);
 }
 
 /* Returns the error, and does not leave it open otherwise */
@@ -207,25 +207,47 @@ static int open_cgroup(struct perf_event_attr attr, int cgroup)
 
 TEST_F(rdt_task, refused)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, rdt_ino(RDT_GROUP));
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	int cgroup;
 
-	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, self->p.pid, -1));
-	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, 0, -1));
-	attr = rdt_attr(RDT_OCCUPANCY, 0);
-	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, self->p.pid, 0));
-	attr = rdt_attr(4, 0);
+	/* There are no groups */
+	attr.config2 = rdt_ino(RDT_GROUP);
 	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
-	attr = rdt_attr(RDT_TOTAL, 0);
+	EXPECT_EQ(-EINVAL, try_open(attr, 0, -1));
+	/* Nor CPUs, but for what tasks have moved there */
+	attr = rdt_task_attr(RDT_TOTAL);
+	EXPECT_EQ(-EINVAL, try_open(attr, -1, 0));
+	attr = rdt_task_attr(RDT_OCCUPANCY);
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, 0));
+	attr = rdt_task_attr(4);
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr = rdt_task_attr(RDT_TOTAL);
 	attr.exclude_kernel = 1;
 	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr = rdt_task_attr(RDT_TOTAL);
+	attr.config1 = 1ULL << 63;
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr = rdt_task_attr(RDT_TOTAL);
+	attr.inherit_stat = 1;
+	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr = rdt_task_attr(RDT_TOTAL);
+	attr.sample_period = 1000;
+	EXPECT_EQ(-EOPNOTSUPP, try_open(attr, self->p.pid, -1));
 	EXPECT_FALSE(has_private(self->p.pid));
 	EXPECT_FALSE(has_private(getpid()));
 	/* Where there are no events of cgroups at all, there is nothing to refuse */
 	cgroup = open("/sys/fs/cgroup", O_RDONLY | O_CLOEXEC);
 	if (open_cgroup(pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK), cgroup) >= 0)
-		EXPECT_EQ(-EOPNOTSUPP, open_cgroup(rdt_attr(RDT_TOTAL, 0), cgroup));
+		EXPECT_EQ(-EINVAL, open_cgroup(rdt_task_attr(RDT_TOTAL), cgroup));
 	close(cgroup);
+}
+
+/* It counts tasks: there is no CPU for perf stat -a to open it on */
+TEST_F(rdt_task, sysfs)
+{
+	EXPECT_EQ(-1, access(RDT_TASK_PMU "cpumask", F_OK));
+	EXPECT_EQ(-1, access(RDT_TASK_PMU "format/group", F_OK));
+	EXPECT_EQ(0, access(RDT_TASK_PMU "format/domains", F_OK));
 }
 
 /* On one L3 */
@@ -287,7 +309,7 @@ TEST_F_TIMEOUT(rdt_task, self, 120)
 /* On each CPU an event: they add up to the task */
 TEST_F_TIMEOUT(rdt_task, task_and_cpu, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c, cpus;
 	char path[PATH_MAX];
 	int d, i;
@@ -423,8 +445,8 @@ TEST_F_TIMEOUT(rdt_task, threads, 120)
 	ASSERT_EQ(0, open_private(&level, RDT_OCCUPANCY, p.pid, path));
 	ASSERT_EQ(c.rmids, level.rmids);
 	for (i = 0; i < NR_THREADS; i++) {
-		ASSERT_EQ(0, rdt_add(&c, rdt_attr(RDT_TOTAL, 0), tid[i], -1));
-		ASSERT_EQ(0, rdt_add(&level, rdt_attr(RDT_OCCUPANCY, 0), tid[i], -1));
+		ASSERT_EQ(0, rdt_add(&c, rdt_task_attr(RDT_TOTAL), tid[i], -1));
+		ASSERT_EQ(0, rdt_add(&level, rdt_task_attr(RDT_OCCUPANCY), tid[i], -1));
 	}
 	EXPECT_EQ(1, find_private(RDT_FS, p.pid, path));
 	for (i = 0; i < NR_THREADS; i++) {
@@ -518,7 +540,7 @@ static void forgive_exits(struct rdt_count *c)
 /* Events of CPUs, while several CPUs run the task's family */
 TEST_F_TIMEOUT(rdt_task, family_and_cpus, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c, cpus;
 	char path[PATH_MAX];
 	int d, i;
@@ -540,7 +562,7 @@ TEST_F_TIMEOUT(rdt_task, family_and_cpus, 120)
 
 TEST_F_TIMEOUT(rdt_task, inherited, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c;
 	char path[PATH_MAX];
 	int round;
@@ -561,7 +583,7 @@ TEST_F_TIMEOUT(rdt_task, inherited, 120)
 /* Disabled it counts nothing, and afterwards only what is new */
 TEST_F_TIMEOUT(rdt_task, disabled, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c;
 	char path[PATH_MAX];
 	__u64 val;
@@ -587,7 +609,7 @@ TEST_F_TIMEOUT(rdt_task, disabled, 120)
 /* Of a task that runs */
 TEST_F_TIMEOUT(rdt_task, disabled_running, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c;
 	char path[PATH_MAX];
 	__u64 val;
@@ -618,7 +640,7 @@ static int puppet_event = -1;
 
 static long open_on(long pid)
 {
-	puppet_event = pkg_open(rdt_attr(RDT_TOTAL, 0), pid, -1, -1);
+	puppet_event = pkg_open(rdt_task_attr(RDT_TOTAL), pid, -1, -1);
 	return puppet_event;
 }
 
@@ -639,11 +661,11 @@ TEST_F(rdt_task, two_openers)
 	EXPECT_TRUE(rdt_counted(&c, 1));
 	rdt_close(&c);
 	ASSERT_LE(0, puppet_call(&self->other, open_on, self->p.pid));
-	EXPECT_EQ(-EBUSY, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+	EXPECT_EQ(-EBUSY, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
 	EXPECT_TRUE(has_private(self->p.pid));
 	EXPECT_EQ(0, puppet_call(&self->other, close_event, 0));
 	EXPECT_FALSE(has_private(self->p.pid));
-	EXPECT_EQ(0, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+	EXPECT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
 }
 
 /* The group goes with the process that has it */
@@ -657,13 +679,13 @@ TEST_F(rdt_task, opener_exits)
 	kill(opener.pid, SIGKILL);
 	puppet_end(&opener);
 	EXPECT_TRUE(wait_gone(self->p.pid));
-	EXPECT_EQ(0, try_open(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1));
+	EXPECT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
 }
 
 /* What the administrator monitors is his */
 TEST_F(rdt_task, admins_group)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 
 	ASSERT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
 	EXPECT_EQ(-EBUSY, try_open(attr, self->p.pid, -1));
@@ -681,7 +703,7 @@ static void check_control(struct __test_metadata *_metadata, struct puppet *p,
 	char path[PATH_MAX];
 	struct rdt_count c, both;
 
-	ASSERT_EQ(0, open_task(&c, rdt_attr(RDT_TOTAL, 0), control, p->pid, path));
+	ASSERT_EQ(0, open_task(&c, rdt_task_attr(RDT_TOTAL), control, p->pid, path));
 	EXPECT_TRUE(rdt_has_task(path, p->pid));
 	both = c;
 	both.rmids |= 1ULL << rdt_rmid(control);
@@ -730,23 +752,29 @@ TEST_F_TIMEOUT(rdt_task, removed, 120)
 	struct perf_event_attr attr = pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK);
 	struct rdt_count c, level, again;
 	char path[PATH_MAX];
+	__u64 val[2], last[2];
 	int leader;
 
 	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
 	ASSERT_EQ(0, open_private(&level, RDT_OCCUPANCY, self->p.pid, path));
 	attr.read_format = PERF_FORMAT_GROUP;
 	leader = PKG_OPEN(attr, self->p.pid, -1, -1);
-	PKG_OPEN(rdt_attr(RDT_TOTAL, 0), self->p.pid, -1, leader);
-	EXPECT_EQ(0, rdt_read_error(leader));
+	PKG_OPEN(rdt_task_attr(RDT_TOTAL), self->p.pid, -1, leader);
 	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
 	EXPECT_TRUE(rdt_counted(&c, 1));
+	ASSERT_EQ(0, pkg_read(leader, val, 2));
 
 	ASSERT_EQ(0, rmdir(path));
 	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
 	EXPECT_EQ(-ENODEV, rdt_read_error(level.fd[0]));
-	EXPECT_EQ(-ENODEV, rdt_read_error(leader));
+	ASSERT_EQ(0, pkg_read(leader, last, 2));
+	EXPECT_LE(val[1], last[1]);
 	ASSERT_LT(0, puppet_call(&self->p, pkg_migrate, MOVES));
 	EXPECT_EQ(-ENODEV, rdt_read_error(c.fd[0]));
+	/* Others in a group are not to suffer: there, the last count stays */
+	ASSERT_EQ(0, pkg_read(leader, val, 2));
+	EXPECT_LT(last[0], val[0]);
+	EXPECT_EQ(last[1], val[1]);
 
 	/* Another one, which is not that of the old events */
 	ASSERT_EQ(0, open_private(&again, RDT_TOTAL, self->p.pid, path));
@@ -782,7 +810,7 @@ TEST_F_TIMEOUT(rdt_task, moved_away, 120)
 
 TEST_F_TIMEOUT(rdt_task, unmounted, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c, again;
 	char path[PATH_MAX];
 
@@ -862,7 +890,7 @@ static int take_rmids(void)
 TEST_F_TIMEOUT(rdt_task, no_rmids, 120)
 {
 	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c;
 	char path[PATH_MAX];
 	int err;
@@ -871,7 +899,7 @@ TEST_F_TIMEOUT(rdt_task, no_rmids, 120)
 	EXPECT_EQ(-ENOSPC, try_open(attr, self->p.pid, -1));
 	EXPECT_FALSE(has_private(self->p.pid));
 	/* Those that need none */
-	EXPECT_EQ(0, try_open(attr, -1, 0));
+	EXPECT_EQ(0, try_open(rdt_attr(RDT_TOTAL, 0), -1, 0));
 
 	remove_groups();
 	/* resctrl takes none for free of which it cannot see the occupancy */
@@ -913,7 +941,7 @@ static int open_as_nobody(int cap)
 
 	if (give_up(cap))
 		return -255;
-	fd = pkg_open(rdt_attr(RDT_TOTAL, 0), 0, -1, -1);
+	fd = pkg_open(rdt_task_attr(RDT_TOTAL), 0, -1, -1);
 	if (fd < 0)
 		return fd;
 	if (find_private(RDT_FS, getpid(), path) != 1)
@@ -958,7 +986,7 @@ static int private_number(const char *path)
 /* perf tries exclude_guest first: that must not take an RMID */
 TEST_F(rdt_task, refused_early)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	char path[2][PATH_MAX];
 	struct rdt_count c;
 
@@ -1035,7 +1063,7 @@ static int shell_step(struct shell *sh)
 /* As perf stat does it for a command */
 TEST_F_TIMEOUT(rdt_task, exec, 120)
 {
-	struct perf_event_attr attr = rdt_attr(RDT_TOTAL, 0);
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
 	struct rdt_count c;
 	char path[PATH_MAX];
 	struct shell sh;

@@ -12,13 +12,16 @@
 #define NR_SAMPLES	200
 #define MAX_SAMPLES	2000
 #define PERIOD_NS	(5 * NSEC_PER_MSEC)
+/* What was read so shortly before is not read again */
+#define FRESH_NS	(10 * NSEC_PER_USEC)
 
 struct sample {
 	__u64	time;
 	__u32	cpu;
 	__u64	leader;
 	__u64	pkg;
-	__u64	age;
+	/* When the package was read, by the timer or by the sample itself */
+	__u64	clock;
 };
 
 FIXTURE(pkg_sample)
@@ -75,7 +78,10 @@ FIXTURE_SETUP(pkg_sample)
 		.sample_type	= PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_READ,
 		.read_format	= PERF_FORMAT_GROUP,
 		.disabled	= 1,
+		.use_clockid	= 1,
+		.clockid	= CLOCK_MONOTONIC,
 	};
+	struct perf_event_attr pkg, level;
 	const char *why = pkg_init(2);
 	int cpu = -1;
 	pid_t pid;
@@ -96,8 +102,16 @@ FIXTURE_SETUP(pkg_sample)
 	if (self->leader == -ENOENT || self->leader == -EOPNOTSUPP)
 		SKIP(goto skip, "no hardware counter");
 	ASSERT_LE(0, self->leader);
-	self->pkg = PKG_OPEN(pkg_attr(PKG_RUNTIME, PKG_ALL), pid, cpu, self->leader);
-	PKG_OPEN(pkg_attr(PKG_AGE, PKG_ALL), pid, cpu, self->leader);
+	/* A group has one clock */
+	pkg = pkg_attr(PKG_RUNTIME, PKG_ALL);
+	pkg.use_clockid = 1;
+	pkg.clockid = CLOCK_MONOTONIC;
+	self->pkg = PKG_OPEN(pkg, pid, cpu, self->leader);
+	level = variant->of_cpu ? pkg_domain_attr(PKG_CLOCK) :
+				  pkg_attr(PKG_CLOCK, topo.pkg[1].id);
+	level.use_clockid = 1;
+	level.clockid = CLOCK_MONOTONIC;
+	PKG_OPEN(level, pid, cpu, self->leader);
 	self->switches = PKG_OPEN(pkg_sw_attr(PERF_COUNT_SW_CONTEXT_SWITCHES), pid, cpu, -1);
 	self->ring = mmap(NULL, (1 + RING_PAGES) * getpagesize(), PROT_READ | PROT_WRITE,
 			  MAP_SHARED, self->leader, 0);
@@ -206,13 +220,13 @@ TEST_F_TIMEOUT(pkg_sample, consistent, 120)
 
 /*
  * The task runs all the time, so between two samples it ran as long as lies
- * between them, but for the age of the later value. What is as old as the last
- * context switch changes only when there is one.
+ * between them, but for the age of the later value: the clock is read in the same
+ * pass. What is as old as the last context switch changes only when there is one.
  */
 TEST_F_TIMEOUT(pkg_sample, fresh, 120)
 {
 	struct sample *s = self->sample;
-	__u64 ran, counted, changes = 0;
+	__u64 ran, counted, age, changes = 0;
 	int i, old = 0;
 
 	run_and_sample(_metadata, self);
@@ -220,12 +234,28 @@ TEST_F_TIMEOUT(pkg_sample, fresh, 120)
 		changes += s[i].pkg != s[i - 1].pkg;
 		ran = s[i].leader - s[0].leader;
 		counted = s[i].pkg - s[0].pkg;
-		old += ran > counted + s[i].age + ran / 50 + PKG_CLOCKS_NS;
+		age = s[i].time > s[i].clock ? s[i].time - s[i].clock : 0;
+		old += ran > counted + age + ran / 50 + PKG_CLOCKS_NS;
 	}
 	/* The timer may come between the read of the value and of its age */
 	if (variant->type == PERF_TYPE_SOFTWARE)
 		EXPECT_LE(old, self->nr / 20);
 	EXPECT_LT(2 * pkg_count(self->switches) + 5, changes);
+}
+
+/* On a CPU of the package the sample reads it, unless that was done just before */
+TEST_F_TIMEOUT(pkg_sample, reads_the_package, 120)
+{
+	struct sample *s = self->sample;
+	int i, old = 0;
+
+	if (!variant->of_cpu)
+		SKIP(return, "the clock is that of a task, which only the timer reads");
+	run_and_sample(_metadata, self);
+	for (i = 1; i < self->nr; i++)
+		old += s[i].time > s[i].clock + FRESH_NS;
+	EXPECT_LE(old, self->nr / 20)
+		TH_LOG("%d of %d older than %llu ns", old, self->nr, FRESH_NS);
 }
 
 TEST_HARNESS_MAIN

@@ -166,15 +166,7 @@ static const struct stress_knob {
 } stress_knobs[FRESH_KNOBS] = {
 	[FRESH_INTERVAL] = {
 		{ "0", "100", "137", "1000", "10000", "10000000" },
-		{ "99", "10000001", "-1", "nonsense" },
-	},
-	[FRESH_BUDGET] = {
-		{ "1", "7", "50", "333", "1000", "10000" },
-		{ "0", "10001", "-1", "1us" },
-	},
-	[FRESH_PERCENT] = {
-		{ "1", "2", "10", "20", "33", "50" },
-		{ "0", "51", "-1", "%" },
+		{ "99", "1000000001", "-1", "nonsense" },
 	},
 	[FRESH_MAX_AGE] = {
 		{ "off", "1", "100", "5000", "300000", "10000000" },
@@ -185,12 +177,12 @@ static const struct stress_knob {
 /* Returns -EIO if it took the value, but has another one then */
 static inline int stress_set_knob(enum fresh_knob knob, const char *val)
 {
-	int err = pkg_set_str(PKG_PMU, fresh_knobs[knob], val);
+	int err = fresh_set_str(knob, val);
 	char now[32];
 
 	if (err)
 		return err;
-	fresh_get_line(PKG_PMU, fresh_knobs[knob], now, sizeof(now));
+	fresh_get_line(fresh_pmu, fresh_knobs[knob], now, sizeof(now));
 	return strcmp(now, val) ? -EIO : 0;
 }
 
@@ -199,7 +191,7 @@ static inline void stress_save_knobs(void)
 	int i;
 
 	for (i = 0; i < FRESH_KNOBS; i++)
-		fresh_get_line(PKG_PMU, fresh_knobs[i], fresh_saved[i], sizeof(fresh_saved[i]));
+		fresh_get_line(fresh_pmu, fresh_knobs[i], fresh_saved[i], sizeof(fresh_saved[i]));
 }
 
 /* Returns whether all are what they were */

@@ -11,7 +11,7 @@
 PM_TEST=/sys/power/pm_test
 DELAY=/sys/module/suspend/parameters/pm_test_delay
 RUNTIME=pkg_clock/runtime/
-CLOCK=pkg_clock/clock/
+CLOCK=pkg_clock_domain/clock/
 REFRESH=perf_pkg:perf_pkg_refresh
 LEVELS=(freezer devices platform processors core)
 # The other levels are not there for this state

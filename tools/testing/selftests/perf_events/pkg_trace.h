@@ -12,6 +12,9 @@
 
 #define PKG_TRACEFS	"/sys/kernel/tracing/instances/pkg_selftest/"
 
+/* The PMU that pkg_trace_read() is asked about */
+static const char *pkg_trace_pmu = "pkg_clock";
+
 enum pkg_trace_kind {
 	PKG_TRACE_REFRESH,
 	PKG_TRACE_MIGRATE,
@@ -101,15 +104,16 @@ static inline long long pkg_trace_field(const char *line, const char *name)
 	return at ? atoll(at + strlen(name)) : -1;
 }
 
-/* Returns false for a line that is no event of pkg_clock's timers */
+/* Returns false for a line that is no event of the PMU's timers */
 static inline bool pkg_trace_parse(char *line, struct pkg_refresh *r)
 {
-	char *at = strstr(line, ": perf_pkg_"), *sep;
+	char *at = strstr(line, ": perf_pkg_"), *sep, pmu[64];
 	double time;
 	size_t len;
 	int kind;
 
-	if (line[0] == '#' || !at || !strstr(at, "pmu=pkg_clock "))
+	snprintf(pmu, sizeof(pmu), " pmu=%s ", pkg_trace_pmu);
+	if (line[0] == '#' || !at || !strstr(at, pmu))
 		return false;
 	for (kind = 0; kind < PKG_TRACE_KINDS; kind++) {
 		len = strlen(pkg_trace_names[kind]);
@@ -139,7 +143,7 @@ static inline bool pkg_trace_parse(char *line, struct pkg_refresh *r)
 	return true;
 }
 
-/* Returns what pkg_clock's timers did so far in the order of time, at most @max */
+/* Returns what the PMU's timers did so far in the order of time, at most @max */
 static inline int pkg_trace_read(struct pkg_refresh *refresh, int max)
 {
 	char line[512];

@@ -459,17 +459,20 @@ void resctrl_mon_inherit(const struct resctrl_mon_set *set, struct task_struct *
  * resctrl_mon_unwatch() - undo resctrl_mon_watch() or resctrl_mon_watch_task()
  * @set:	The set, nobody looks at it any more
  *
- * Context: Task context, takes rdtgroup_mutex and the CPU hotplug lock.
+ * Context: Task context, takes rdtgroup_mutex, and for tasks the CPU hotplug lock.
  */
 void resctrl_mon_unwatch(struct resctrl_mon_set *set)
 {
-	scoped_guard(cpus_read_lock) {
-		guard(mutex)(&rdtgroup_mutex);
-
+	/* Other sets may go under the mutex of a CPU's context, which hotplug takes. */
+	if (set->tasks)
+		cpus_read_lock();
+	scoped_guard(mutex, &rdtgroup_mutex) {
 		list_del(&set->node);
 		if (set->tasks)
 			resctrl_mon_put_tasks(set->tasks);
 	}
+	if (set->tasks)
+		cpus_read_unlock();
 	bitmap_free(set->rmids);
 }
 

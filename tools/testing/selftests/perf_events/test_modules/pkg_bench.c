@@ -54,7 +54,11 @@ static u64 pkg_bench_sink;
 
 static u64 pkg_bench_count(struct perf_event *event, unsigned int packages)
 {
-	return event->pmu->count(event);
+	u64 count;
+
+	(void)event->pmu->count(event, &count);
+
+	return count;
 }
 
 static u64 pkg_bench_loads(struct perf_event *event, unsigned int packages)

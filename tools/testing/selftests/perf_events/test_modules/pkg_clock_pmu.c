@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pkg_clock: a PMU whose package-scope counters are kept in software
+ * pkg_clock, pkg_clock_domain: PMUs whose package-scope counters are kept in software
  *
- * Reference driver and test instrument of the engine in kernel/events/pkg.c. It
- * needs no hardware, and what its events should say is known from elsewhere:
+ * Reference drivers and test instruments of the engine in kernel/events/pkg. They
+ * need no hardware, and the right values of their events are known from elsewhere:
  *
- *   runtime	ns that the monitored task and its children ran on a package:
- *		summed over packages it is task-clock. For a CPU event, ns that
- *		the CPU was not idle.
- *   clock	ktime at the read, in ns: now minus it is the staleness
+ *   pkg_clock/runtime/		ns that the monitored task and its children ran on a
+ *				package: summed over packages it is task-clock. For a
+ *				CPU event, ns that the CPU was not idle.
+ *   pkg_clock/clock/		ktime at the read, in ns: now minus it is the staleness
+ *   pkg_clock_domain/busy/	ns that the CPUs of a package were not idle
+ *   pkg_clock_domain/clock/	as above, of a package instead of a task
  *
- * The field "policy" chooses how an event's values get from the package to the
+ * The field "policy" of pkg_clock chooses how values get from the package to the
  * reader: by the engine's timer, or in one of the ways that came before it.
  *
- * The "hardware" is one clock per counter and CPU. Each is written by its own
- * CPU with interrupts off, in ->start() and ->stop(), and read by the CPUs of
- * the package under its sequence counter.
+ * The "hardware" of runtime is one clock per counter and CPU. Each is written by its
+ * own CPU with interrupts off, in ->start() and ->stop(), and read by the CPUs of the
+ * package under its sequence counter.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/bitfield.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
-#include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
-#include <linux/preempt.h>
 #include <linux/sched/clock.h>
 #include <linux/seqlock.h>
 #include <linux/smp.h>
@@ -42,7 +42,7 @@
 enum pkg_clock_policy {
 	PKG_CLOCK_TIMER,	/* slots refreshed by the engine's timer */
 	PKG_CLOCK_CACHED,	/* read at context switch only, as in 2014 */
-	PKG_CLOCK_IPI,		/* read by IPI when the event is, as in 4.1 */
+	PKG_CLOCK_IPI,		/* read by IPI for read(2), as in 4.1 */
 	PKG_CLOCK_SCOPE,	/* pmu::scope and ->read(), no ->count() */
 	PKG_CLOCK_SYS,		/* likewise, of what a timer has published */
 	PKG_CLOCK_POLICIES,
@@ -59,6 +59,10 @@ MODULE_PARM_DESC(slow_read_us, "Time that a hardware read takes longer, in us");
 static int fault_package = -1;
 module_param(fault_package, int, 0644);
 MODULE_PARM_DESC(fault_package, "Package where reads fail or are slow (-1: all)");
+
+static ulong freeze_clock;
+module_param(freeze_clock, ulong, 0644);
+MODULE_PARM_DESC(freeze_clock, "Value of the events \"clock\", a level that stands still (0: the time)");
 
 /* One CPU's share of a counter */
 struct pkg_clock_cpu {
@@ -77,8 +81,6 @@ struct pkg_clock_counter {
 	/* A CPU event: its CPU, else -1 */
 	int				cpu;
 	struct pkg_clock_cpu __percpu	*hw;
-	/* One CPU of each package selected, those of the time of open */
-	struct cpumask			readers;
 };
 
 static struct pkg_clock_counter *to_pkg_clock(struct perf_pkg_counter *counter)
@@ -184,22 +186,39 @@ static bool pkg_clock_fails(void)
 	return nth && (unsigned int)atomic_inc_return(&reads) % nth == 0;
 }
 
+/* What the parameters ask for, before a read in @package */
+static int pkg_clock_fault(int package)
+{
+	unsigned int us = READ_ONCE(slow_read_us);
+	int faulty = READ_ONCE(fault_package);
+
+	if (faulty >= 0 && faulty != package)
+		return 0;
+
+	if (us)
+		udelay(min(us, 10000U));
+
+	return pkg_clock_fails() ? -EIO : 0;
+}
+
+/* The time of the read */
+static u64 pkg_clock_time(void)
+{
+	return READ_ONCE(freeze_clock) ?: ktime_get_mono_fast_ns();
+}
+
 static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
 	int package = perf_pkg_package_id(smp_processor_id());
-	unsigned int us = READ_ONCE(slow_read_us);
-	int cpu, faulty = READ_ONCE(fault_package);
+	int cpu, ret;
 
-	if (faulty < 0 || faulty == package) {
-		if (us)
-			udelay(min(us, 10000U));
-		if (pkg_clock_fails())
-			return -EIO;
-	}
+	ret = pkg_clock_fault(package);
+	if (ret)
+		return ret;
 
 	if (pc->event == PKG_CLOCK_EVENT_CLOCK) {
-		*value = ktime_get_mono_fast_ns();
+		*value = pkg_clock_time();
 		return 0;
 	}
 
@@ -218,30 +237,13 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 	return 0;
 }
 
-static void pkg_clock_select_readers(struct pkg_clock_counter *pc, u64 packages)
-{
-	int cpu, id;
-
-	/* One that comes or goes just now makes no difference to a test. */
-	for_each_online_cpu(cpu) {
-		id = perf_pkg_package_id(cpu);
-		if (packages && (id < 0 || id >= 64 || !(packages & BIT_ULL(id))))
-			continue;
-		if (cpumask_first(topology_core_cpumask(cpu)) == cpu)
-			cpumask_set_cpu(cpu, &pc->readers);
-	}
-}
-
-static int pkg_clock_counter_init(struct perf_pkg_counter *counter,
-				  struct perf_event *event)
+static int pkg_clock_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
 	int cpu, ret;
 
 	pc->event = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config);
 	pc->cpu = event->attach_state & PERF_ATTACH_TASK ? -1 : event->cpu;
-	if (FIELD_GET(PKG_CLOCK_POLICY, event->attr.config) == PKG_CLOCK_IPI)
-		pkg_clock_select_readers(pc, event->attr.config1);
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return 0;
 
@@ -271,10 +273,32 @@ static void pkg_clock_counter_exit(struct perf_pkg_counter *counter)
 	free_percpu(pc->hw);
 }
 
+static struct perf_pkg_pmu pkg_clock, pkg_clock_cached, pkg_clock_ipi;
+
+static int pkg_clock_redirect(struct perf_event *event)
+{
+	static struct pmu * const pmus[PKG_CLOCK_POLICIES] = {
+		[PKG_CLOCK_CACHED]	= &pkg_clock_cached.pmu,
+		[PKG_CLOCK_IPI]		= &pkg_clock_ipi.pmu,
+		[PKG_CLOCK_SCOPE]	= &pkg_clock_scope,
+		[PKG_CLOCK_SYS]		= &pkg_clock_sys,
+	};
+	u64 policy = FIELD_GET(PKG_CLOCK_POLICY, event->attr.config);
+
+	if (policy >= PKG_CLOCK_POLICIES)
+		return -EINVAL;
+	if (policy == PKG_CLOCK_TIMER || event->pmu != &pkg_clock.pmu)
+		return 0;
+
+	/* perf goes on with the PMU that the type names now. */
+	event->attr.type = pmus[policy]->type;
+
+	return -ENOENT;
+}
+
 static int pkg_clock_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 id = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config);
-	u64 policy = FIELD_GET(PKG_CLOCK_POLICY, event->attr.config);
 
 	if (event->attr.config & ~(PERF_PKG_CONFIG_EVENT | PKG_CLOCK_POLICY))
 		return -EINVAL;
@@ -283,53 +307,9 @@ static int pkg_clock_event_init(struct perf_event *event, struct perf_pkg_desc *
 	if (id != PKG_CLOCK_EVENT_RUNTIME && id != PKG_CLOCK_EVENT_CLOCK)
 		return -EINVAL;
 
-	switch (policy) {
-	case PKG_CLOCK_TIMER:
-		break;
-	case PKG_CLOCK_CACHED:
-	case PKG_CLOCK_IPI:
-		desc->flags |= PERF_PKG_NO_TIMER;
-		break;
-	case PKG_CLOCK_SCOPE:
-		/* perf goes on with the PMU that the type says now. */
-		event->attr.type = pkg_clock_scope.type;
-		return -ENOENT;
-	case PKG_CLOCK_SYS:
-		event->attr.type = pkg_clock_sys.type;
-		return -ENOENT;
-	default:
-		return -EINVAL;
-	}
+	desc->level = id == PKG_CLOCK_EVENT_CLOCK;
 
-	if (id == PKG_CLOCK_EVENT_RUNTIME)
-		return 0;
-
-	/* All CPUs of a package would read the same: their events share a counter. */
-	desc->flags |= PERF_PKG_GAUGE;
-	if (!(event->attach_state & PERF_ATTACH_TASK))
-		desc->key = event->attr.config;
-
-	return 0;
-}
-
-static void pkg_clock_refresh(void *counter)
-{
-	perf_pkg_refresh(counter);
-}
-
-/* What count() was in 4.1: the packages are interrupted, where that may be. */
-static void pkg_clock_refresh_by_ipi(struct perf_pkg_counter *counter)
-{
-	on_each_cpu_mask(&to_pkg_clock(counter)->readers, pkg_clock_refresh, counter, 1);
-}
-
-static u64 pkg_clock_count(struct perf_event *event)
-{
-	if (FIELD_GET(PKG_CLOCK_POLICY, event->attr.config) == PKG_CLOCK_IPI &&
-	    !event->parent && in_task() && !irqs_disabled())
-		pkg_clock_refresh_by_ipi(perf_pkg_event_counter(event));
-
-	return perf_pkg_event_count(event);
+	return pkg_clock_redirect(event);
 }
 
 PMU_FORMAT_ATTR(event, "config:0-7");
@@ -349,6 +329,9 @@ static const struct attribute_group pkg_clock_format_group = {
 PMU_EVENT_ATTR_STRING(runtime, pkg_clock_runtime, "event=0x01");
 PMU_EVENT_ATTR_STRING(runtime.unit, pkg_clock_runtime_unit, "msec");
 PMU_EVENT_ATTR_STRING(runtime.scale, pkg_clock_runtime_scale, "1e-6");
+PMU_EVENT_ATTR_STRING(busy, pkg_clock_busy_attr, "event=0x01");
+PMU_EVENT_ATTR_STRING(busy.unit, pkg_clock_busy_unit, "msec");
+PMU_EVENT_ATTR_STRING(busy.scale, pkg_clock_busy_scale, "1e-6");
 PMU_EVENT_ATTR_STRING(clock, pkg_clock_clock, "event=0x02");
 PMU_EVENT_ATTR_STRING(clock.unit, pkg_clock_clock_unit, "ns");
 PMU_EVENT_ATTR_STRING(clock.snapshot, pkg_clock_clock_snapshot, "1");
@@ -374,47 +357,181 @@ static const struct attribute_group *pkg_clock_groups[] = {
 	NULL,
 };
 
+#define PKG_CLOCK_PMU							\
+	.pmu = {							\
+		.module		= THIS_MODULE,				\
+		.task_ctx_nr	= perf_sw_context,			\
+		.attr_groups	= pkg_clock_groups,			\
+	},								\
+	.domain_id	= perf_pkg_package_id,				\
+	.event_init	= pkg_clock_event_init,				\
+	.counter_init	= pkg_clock_counter_init,			\
+	.counter_exit	= pkg_clock_counter_exit,			\
+	.read		= pkg_clock_read,				\
+	.start		= pkg_clock_start,				\
+	.stop		= pkg_clock_stop,				\
+	.counter_size	= sizeof(struct pkg_clock_counter)
+
 static struct perf_pkg_pmu pkg_clock = {
-	.pmu = {
-		.module		= THIS_MODULE,
-		.task_ctx_nr	= perf_sw_context,
-		.attr_groups	= pkg_clock_groups,
-		.count		= pkg_clock_count,
-	},
-	.domain_id	= perf_pkg_package_id,
-	.event_init	= pkg_clock_event_init,
-	.counter_init	= pkg_clock_counter_init,
-	.counter_exit	= pkg_clock_counter_exit,
-	.read		= pkg_clock_read,
-	.start		= pkg_clock_start,
-	.stop		= pkg_clock_stop,
-	.counter_size	= sizeof(struct pkg_clock_counter),
+	PKG_CLOCK_PMU,
 	.interval_us	= 1000,
 };
 
+/* Without a timer values are as old as the last context switch. */
+static struct perf_pkg_pmu pkg_clock_cached = {
+	PKG_CLOCK_PMU,
+};
+
+/* Then read(2) interrupts each package that something counts on. */
+static struct perf_pkg_pmu pkg_clock_ipi = {
+	PKG_CLOCK_PMU,
+	.max_age_us	= 1,
+};
+
+/* pkg_clock_domain */
+
+static int pkg_clock_domain_read(struct perf_pkg_counter *counter, u64 *value)
+{
+	int cpu, package = perf_pkg_package_id(smp_processor_id());
+	int ret;
+
+	ret = pkg_clock_fault(package);
+	if (ret)
+		return ret;
+
+	if (counter->desc.level) {
+		*value = pkg_clock_time();
+		return 0;
+	}
+
+	*value = 0;
+	for_each_possible_cpu(cpu) {
+		if (perf_pkg_package_id(cpu) == package)
+			*value += pkg_clock_busy_ns(cpu);
+	}
+
+	return 0;
+}
+
+static int pkg_clock_domain_counter_init(struct perf_pkg_counter *counter,
+					 struct perf_event *event)
+{
+	return counter->desc.level ? 0 : pkg_clock_busy_get();
+}
+
+static void pkg_clock_domain_counter_exit(struct perf_pkg_counter *counter)
+{
+	if (!counter->desc.level)
+		pkg_clock_busy_put();
+}
+
+static int pkg_clock_domain_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
+{
+	u64 id = event->attr.config;
+
+	if (id != PKG_CLOCK_EVENT_RUNTIME && id != PKG_CLOCK_EVENT_CLOCK)
+		return -EINVAL;
+	if (event->attr.config1 || event->attr.config2 || event->attr.config3)
+		return -EINVAL;
+
+	desc->key = id;
+	desc->level = id == PKG_CLOCK_EVENT_CLOCK;
+
+	return 0;
+}
+
+static struct attribute *pkg_clock_domain_format_attrs[] = {
+	&format_attr_event.attr,
+	NULL,
+};
+
+static const struct attribute_group pkg_clock_domain_format_group = {
+	.name	= "format",
+	.attrs	= pkg_clock_domain_format_attrs,
+};
+
+static struct attribute *pkg_clock_domain_event_attrs[] = {
+	&pkg_clock_busy_attr.attr.attr,
+	&pkg_clock_busy_unit.attr.attr,
+	&pkg_clock_busy_scale.attr.attr,
+	&pkg_clock_clock.attr.attr,
+	&pkg_clock_clock_unit.attr.attr,
+	&pkg_clock_clock_snapshot.attr.attr,
+	NULL,
+};
+
+static const struct attribute_group pkg_clock_domain_event_group = {
+	.name	= "events",
+	.attrs	= pkg_clock_domain_event_attrs,
+};
+
+static const struct attribute_group *pkg_clock_domain_groups[] = {
+	&pkg_clock_domain_format_group,
+	&pkg_clock_domain_event_group,
+	NULL,
+};
+
+static struct perf_pkg_pmu pkg_clock_domain = {
+	.pmu = {
+		.module		= THIS_MODULE,
+		.task_ctx_nr	= perf_sw_context,
+		.attr_groups	= pkg_clock_domain_groups,
+	},
+	.counts_domains	= true,
+	.domain_id	= perf_pkg_package_id,
+	.event_init	= pkg_clock_domain_event_init,
+	.counter_init	= pkg_clock_domain_counter_init,
+	.counter_exit	= pkg_clock_domain_counter_exit,
+	.read		= pkg_clock_domain_read,
+	.interval_us	= 1000,
+};
+
+/* Initialization */
+
+static struct {
+	struct perf_pkg_pmu	*ppmu;
+	const char		*name;
+} pkg_clock_pmus[] = {
+	{ &pkg_clock_cached,	"pkg_clock_cached" },
+	{ &pkg_clock_ipi,	"pkg_clock_ipi" },
+	{ &pkg_clock_domain,	"pkg_clock_domain" },
+	{ &pkg_clock,		"pkg_clock" },
+};
+
+static void pkg_clock_unregister(unsigned int nr)
+{
+	while (nr--)
+		perf_pkg_unregister(pkg_clock_pmus[nr].ppmu);
+	pkg_clock_scope_unregister();
+}
+
 static int __init pkg_clock_init(void)
 {
+	unsigned int i;
 	int ret;
 
 	ret = pkg_clock_scope_register();
 	if (ret)
 		return ret;
 
-	ret = perf_pkg_register(&pkg_clock, "pkg_clock");
-	if (ret)
-		pkg_clock_scope_unregister();
+	for (i = 0; i < ARRAY_SIZE(pkg_clock_pmus); i++) {
+		ret = perf_pkg_register(pkg_clock_pmus[i].ppmu, pkg_clock_pmus[i].name);
+		if (ret) {
+			pkg_clock_unregister(i);
+			return ret;
+		}
+	}
 
-	return ret;
+	return 0;
 }
 module_init(pkg_clock_init);
 
 static void __exit pkg_clock_exit(void)
 {
-	perf_pkg_unregister(&pkg_clock);
-	pkg_clock_scope_unregister();
+	pkg_clock_unregister(ARRAY_SIZE(pkg_clock_pmus));
 }
 module_exit(pkg_clock_exit);
 
-MODULE_DESCRIPTION("Test PMU with package-scope counters in software");
+MODULE_DESCRIPTION("Test PMUs with package-scope counters in software");
 MODULE_LICENSE("GPL");
 MODULE_INFO(test, "Y");

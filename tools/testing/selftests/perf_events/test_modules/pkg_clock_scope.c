@@ -91,7 +91,7 @@ static int pkg_clock_scope_check(struct perf_event *event)
 	if (event->orig_type == event->pmu->type)
 		return -EINVAL;
 
-	return event->attach_state & PERF_ATTACH_TASK ? -EOPNOTSUPP : 0;
+	return event->attach_state & PERF_ATTACH_TASK ? -EINVAL : 0;
 }
 
 static void pkg_clock_scope_destroy(struct perf_event *event)
@@ -108,7 +108,7 @@ static int pkg_clock_scope_init(struct perf_event *event)
 		return ret;
 
 	if (event->attr.config1)
-		return -EOPNOTSUPP;
+		return -EINVAL;
 
 	if (pkg_clock_scope_is_clock(event))
 		return 0;
@@ -140,7 +140,7 @@ static int pkg_clock_sys_init(struct perf_event *event)
 	event->hw.config = pkg_clock_sys_select(event->attr.config1);
 	if (!event->hw.config) {
 		pkg_clock_sys_put();
-		return -ENODEV;
+		return -EINVAL;
 	}
 	event->destroy = pkg_clock_sys_destroy;
 

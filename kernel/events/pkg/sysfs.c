@@ -2,18 +2,18 @@
 /*
  * Package-scope counters for perf: what the engine adds to a PMU's directory in sysfs
  */
+#include <linux/cpumask.h>
 #include <linux/device.h>
 #include <linux/kernel.h>
 #include <linux/kstrtox.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/perf_event.h>
-#include <linux/perf_pkg.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
-#include "pkg.h"
+#include "internal.h"
 
 static struct perf_pkg *perf_pkg_from_dev(struct device *dev)
 {
@@ -22,50 +22,33 @@ static struct perf_pkg *perf_pkg_from_dev(struct device *dev)
 	return container_of(pmu, struct perf_pkg_pmu, pmu)->pp;
 }
 
-/* Knobs that are looked at each time they are needed */
-static ssize_t perf_pkg_set_knob(unsigned int *knob, unsigned int max, const char *buf,
-				 size_t count)
+static unsigned int perf_pkg_max_interval_us(const struct perf_pkg_pmu *ppmu)
 {
-	unsigned int value;
-	int ret;
-
-	ret = kstrtouint(buf, 0, &value);
-	if (ret)
-		return ret;
-
-	if (!value || value > max)
-		return -ERANGE;
-
-	WRITE_ONCE(*knob, value);
-
-	return count;
+	return min(ppmu->max_interval_us ?: PERF_PKG_INTERVAL_MAX_US, PERF_PKG_INTERVAL_MAX_US);
 }
 
 bool perf_pkg_interval_valid(const struct perf_pkg_pmu *ppmu, unsigned int us)
 {
-	unsigned int max = ppmu->max_interval_us ?: PERF_PKG_INTERVAL_MAX_US;
-
 	if (!us)
 		return !ppmu->max_interval_us;
 
-	return us >= PERF_PKG_INTERVAL_MIN_US && us <= min(max, PERF_PKG_INTERVAL_MAX_US);
+	return us >= PERF_PKG_INTERVAL_MIN_US && us <= perf_pkg_max_interval_us(ppmu);
 }
 
-static ssize_t refresh_interval_us_show(struct device *dev,
-					struct device_attribute *attr, char *buf)
+static ssize_t refresh_interval_us_show(struct device *dev, struct device_attribute *attr,
+					char *buf)
 {
 	return sysfs_emit(buf, "%u\n", READ_ONCE(perf_pkg_from_dev(dev)->interval_us));
 }
 
-static ssize_t refresh_interval_us_store(struct device *dev,
-					 struct device_attribute *attr,
+static ssize_t refresh_interval_us_store(struct device *dev, struct device_attribute *attr,
 					 const char *buf, size_t count)
 {
 	struct perf_pkg *pp = perf_pkg_from_dev(dev);
 	unsigned int i, us;
 	int ret;
 
-	ret = kstrtouint(buf, 0, &us);
+	ret = kstrtouint(buf, 10, &us);
 	if (ret)
 		return ret;
 
@@ -75,42 +58,21 @@ static ssize_t refresh_interval_us_store(struct device *dev,
 	guard(mutex)(&pp->mutex);
 
 	for (i = 0; i < pp->max_domains; i++)
-		perf_pkg_hold(&pp->domain[i]);
+		perf_pkg_timer_pause(&pp->domain[i]);
 	WRITE_ONCE(pp->interval_us, us);
 	for (i = 0; i < pp->max_domains; i++)
-		perf_pkg_release(&pp->domain[i]);
+		perf_pkg_timer_resume(&pp->domain[i]);
 
 	return count;
 }
 static DEVICE_ATTR_RW(refresh_interval_us);
 
-static ssize_t refresh_budget_us_show(struct device *dev, struct device_attribute *attr,
-				      char *buf)
+static ssize_t refresh_interval_max_us_show(struct device *dev, struct device_attribute *attr,
+					    char *buf)
 {
-	return sysfs_emit(buf, "%u\n", READ_ONCE(perf_pkg_from_dev(dev)->budget_us));
+	return sysfs_emit(buf, "%u\n", perf_pkg_max_interval_us(perf_pkg_from_dev(dev)->ppmu));
 }
-
-static ssize_t refresh_budget_us_store(struct device *dev, struct device_attribute *attr,
-				       const char *buf, size_t count)
-{
-	return perf_pkg_set_knob(&perf_pkg_from_dev(dev)->budget_us, PERF_PKG_BUDGET_MAX_US,
-				 buf, count);
-}
-static DEVICE_ATTR_RW(refresh_budget_us);
-
-static ssize_t refresh_cpu_percent_show(struct device *dev, struct device_attribute *attr,
-					char *buf)
-{
-	return sysfs_emit(buf, "%u\n", READ_ONCE(perf_pkg_from_dev(dev)->cpu_percent));
-}
-
-static ssize_t refresh_cpu_percent_store(struct device *dev, struct device_attribute *attr,
-					 const char *buf, size_t count)
-{
-	return perf_pkg_set_knob(&perf_pkg_from_dev(dev)->cpu_percent,
-				 PERF_PKG_CPU_PERCENT_MAX, buf, count);
-}
-static DEVICE_ATTR_RW(refresh_cpu_percent);
+static DEVICE_ATTR_RO(refresh_interval_max_us);
 
 static ssize_t max_age_us_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
@@ -122,12 +84,17 @@ static ssize_t max_age_us_show(struct device *dev, struct device_attribute *attr
 static ssize_t max_age_us_store(struct device *dev, struct device_attribute *attr,
 				const char *buf, size_t count)
 {
-	unsigned int *knob = &perf_pkg_from_dev(dev)->max_age_us;
+	unsigned int us = 0;
+	int ret;
 
-	if (!sysfs_streq(buf, "off"))
-		return perf_pkg_set_knob(knob, PERF_PKG_MAX_AGE_US, buf, count);
-
-	WRITE_ONCE(*knob, 0);
+	if (!sysfs_streq(buf, "off")) {
+		ret = kstrtouint(buf, 10, &us);
+		if (ret)
+			return ret;
+		if (!us || us > PERF_PKG_MAX_AGE_US)
+			return -ERANGE;
+	}
+	WRITE_ONCE(perf_pkg_from_dev(dev)->max_age_us, us);
 
 	return count;
 }
@@ -139,29 +106,67 @@ static ssize_t errors_show(struct device *dev, struct device_attribute *attr, ch
 }
 static DEVICE_ATTR_RO(errors);
 
+static ssize_t cpumask_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct perf_pkg *pp = perf_pkg_from_dev(dev);
+	cpumask_var_t cpus;
+	unsigned int i;
+	ssize_t ret;
+	int cpu;
+
+	if (!zalloc_cpumask_var(&cpus, GFP_KERNEL))
+		return -ENOMEM;
+
+	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
+		cpu = READ_ONCE(pp->domain[i].cpu);
+		if (cpu >= 0)
+			cpumask_set_cpu(cpu, cpus);
+	}
+	ret = cpumap_print_to_pagebuf(true, buf, cpus);
+	free_cpumask_var(cpus);
+
+	return ret;
+}
+static DEVICE_ATTR_RO(cpumask);
+
 static struct attribute *perf_pkg_attrs[] = {
 	&dev_attr_refresh_interval_us.attr,
-	&dev_attr_refresh_budget_us.attr,
-	&dev_attr_refresh_cpu_percent.attr,
+	&dev_attr_refresh_interval_max_us.attr,
 	&dev_attr_max_age_us.attr,
 	&dev_attr_errors.attr,
+	/* The rest is for PMUs that count domains. */
+	&dev_attr_cpumask.attr,
 	NULL,
 };
+
+static umode_t perf_pkg_attr_visible(struct kobject *kobj, struct attribute *attr, int i)
+{
+	struct perf_pkg *pp = perf_pkg_from_dev(kobj_to_dev(kobj));
+
+	return attr != &dev_attr_cpumask.attr || pp->ppmu->counts_domains ? attr->mode : 0;
+}
 
 static const struct attribute_group perf_pkg_group = {
-	.attrs	= perf_pkg_attrs,
+	.attrs		= perf_pkg_attrs,
+	.is_visible	= perf_pkg_attr_visible,
 };
 
-PMU_FORMAT_ATTR(pkgmask, "config1:0-63");
+PMU_FORMAT_ATTR(domains, "config1:0-63");
 
 static struct attribute *perf_pkg_format_attrs[] = {
-	&format_attr_pkgmask.attr,
+	&format_attr_domains.attr,
 	NULL,
 };
 
+static umode_t perf_pkg_format_visible(struct kobject *kobj, struct attribute *attr, int i)
+{
+	return perf_pkg_from_dev(kobj_to_dev(kobj))->ppmu->counts_domains ? 0 : attr->mode;
+}
+
 static const struct attribute_group perf_pkg_format_group = {
-	.name	= "format",
-	.attrs	= perf_pkg_format_attrs,
+	.name		= "format",
+	.attrs		= perf_pkg_format_attrs,
+	.is_visible	= perf_pkg_format_visible,
 };
 
 PMU_EVENT_ATTR_STRING(age, perf_pkg_age_attr, "event=0xff");
@@ -189,10 +194,9 @@ static const struct attribute_group *perf_pkg_groups[] = {
 };
 
 /* For pmu::attr_update: those of the driver, which may be NULL, and those of the engine */
-const struct attribute_group **
-perf_pkg_create_groups(const struct attribute_group **driver)
+const struct attribute_group **perf_pkg_create_groups(const struct perf_pkg_pmu *ppmu)
 {
-	const struct attribute_group **groups;
+	const struct attribute_group **groups, **driver = ppmu->pmu.attr_update;
 	unsigned int nr = 0;
 
 	while (driver && driver[nr])

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Package-scope counters for perf: counters, and which of their slots are in use
+ */
+#include <linux/cpumask.h>
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/timekeeping.h>
+
+#include "internal.h"
+
+/* Slots in use */
+
+/*
+ * A slot without a baseline is about to be used. Other CPUs of the domain wait for the
+ * lock: what they count for the same counter comes on top of what is read here.
+ */
+static void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	bool first;
+
+	lockdep_assert_held(&dom->lock);
+
+	if (slot->state == PERF_PKG_SLOT_LIVE)
+		return;
+
+	first = slot->state == PERF_PKG_SLOT_NEW;
+	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
+	if (slot->state != PERF_PKG_SLOT_LIVE)
+		perf_pkg_slot_lose_baseline(dom, slot);
+
+	if (!first)
+		return;
+
+	list_add_tail(&slot->node, &dom->slots);
+	dom->nr_slots++;
+	perf_pkg_timer_arm(dom);
+}
+
+/*
+ * An event of the counter is scheduled in on this CPU, before the driver counts for
+ * it. Interrupts are off.
+ */
+void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	/* It had no age until now. */
+	if (perf_pkg_is_quiescent(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
+		perf_pkg_slot_set_stamp(slot, ktime_get_mono_fast_ns());
+	/*
+	 * Pairs with atomic_read_acquire() in perf_pkg_is_quiescent(), which must
+	 * observe the stamp, and with smp_mb() in perf_pkg_pass_end().
+	 */
+	atomic_inc_return(&slot->active);
+
+	/* Pairs with smp_store_release() in perf_pkg_publish(). */
+	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE)) {
+		guard(raw_spinlock)(&dom->lock);
+		perf_pkg_slot_enqueue(dom, slot);
+	}
+	if (unlikely(READ_ONCE(dom->idle_passes)))
+		perf_pkg_timer_kick(dom);
+}
+
+/* The same with the domain locked, for the caller to read the counter next */
+void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	atomic_inc(&slot->active);
+	perf_pkg_slot_enqueue(dom, slot);
+	if (dom->idle_passes)
+		perf_pkg_timer_kick_locked(dom);
+}
+
+/* It is scheduled out, after its last value was published. Interrupts are off. */
+void perf_pkg_slot_put(struct perf_pkg_slot *slot)
+{
+	/* Pairs with atomic_read_acquire() in perf_pkg_is_quiescent(). */
+	WARN_ON_ONCE(atomic_fetch_dec_release(&slot->active) <= 0);
+}
+
+static void perf_pkg_slot_dequeue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		if (slot->state == PERF_PKG_SLOT_NEW)
+			return;
+
+		list_del_init(&slot->node);
+		dom->nr_slots--;
+		dom->pass_left = min(dom->pass_left, dom->nr_slots);
+		if (dom->nr_slots)
+			return;
+	}
+
+	/* The list ran empty: stop the timer. Resuming it rechecks the list. */
+	perf_pkg_timer_pause(dom);
+	perf_pkg_timer_resume(dom);
+}
+
+/* Counters */
+
+static void perf_pkg_counter_free(struct rcu_head *rcu)
+{
+	struct perf_pkg_counter *counter = container_of(rcu, struct perf_pkg_counter, rcu);
+
+	kvfree(counter->slot);
+	kfree(counter);
+}
+
+static struct perf_pkg_counter *
+perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+			struct perf_event *event)
+{
+	size_t size = max(pp->ppmu->counter_size, sizeof(struct perf_pkg_counter));
+	struct perf_pkg_counter *counter;
+	int i, ret = -ENOMEM;
+
+	lockdep_assert_held(&pp->mutex);
+
+	counter = kzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!counter)
+		return ERR_PTR(-ENOMEM);
+
+	counter->slot = kvcalloc(pp->max_domains, sizeof(*counter->slot), GFP_KERNEL_ACCOUNT);
+	if (!counter->slot)
+		goto free;
+
+	counter->pp = pp;
+	counter->desc = *desc;
+	counter->mask = GENMASK_ULL(desc->width - 1, 0);
+	counter->id = pp->next_id++;
+	refcount_set(&counter->ref, 1);
+	for (i = 0; i < pp->max_domains; i++) {
+		INIT_LIST_HEAD(&counter->slot[i].node);
+		counter->slot[i].counter = counter;
+	}
+
+	if (pp->ppmu->counter_init) {
+		ret = pp->ppmu->counter_init(counter, event);
+		if (ret)
+			goto free;
+	}
+
+	if (desc->key)
+		list_add_tail(&counter->node, &pp->counters);
+	else
+		counter->event = event;
+
+	return counter;
+
+free:
+	kvfree(counter->slot);
+	kfree(counter);
+	return ERR_PTR(ret);
+}
+
+/* The counter that other events have under the same key, or a new one */
+struct perf_pkg_counter *
+perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+		     struct perf_event *event)
+{
+	struct perf_pkg_counter *counter;
+
+	if (WARN_ON_ONCE(!desc->width || desc->width > 64))
+		return ERR_PTR(-EINVAL);
+
+	/* start() and stop() would affect every sharer. */
+	if (WARN_ON_ONCE(desc->key && !pp->ppmu->counts_domains))
+		return ERR_PTR(-EINVAL);
+
+	guard(mutex)(&pp->mutex);
+
+	if (desc->key) {
+		list_for_each_entry(counter, &pp->counters, node) {
+			if (counter->desc.key != desc->key || READ_ONCE(counter->ended))
+				continue;
+			refcount_inc(&counter->ref);
+			return counter;
+		}
+	}
+
+	return perf_pkg_counter_create(pp, desc, event);
+}
+
+void perf_pkg_counter_put(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg *pp = counter->pp;
+	int i;
+
+	if (!refcount_dec_and_mutex_lock(&counter->ref, &pp->mutex))
+		return;
+
+	if (counter->desc.key)
+		list_del(&counter->node);
+	for (i = 0; i < pp->max_domains; i++)
+		perf_pkg_slot_dequeue(&pp->domain[i], &counter->slot[i]);
+	if (pp->ppmu->counter_exit)
+		pp->ppmu->counter_exit(counter);
+	mutex_unlock(&pp->mutex);
+
+	call_rcu(&counter->rcu, perf_pkg_counter_free);
+}
+
+/**
+ * perf_pkg_counter_end() - end a counter: what it monitors is gone
+ * @counter:	The counter
+ *
+ * Later read(2)s of its events fail with -ENODEV; in a group, and for readers that get
+ * no errors, they report the last value. No new event joins. A ->read() that has begun
+ * may go on.
+ *
+ * Context: Any.
+ */
+void perf_pkg_counter_end(struct perf_pkg_counter *counter)
+{
+	WRITE_ONCE(counter->ended, true);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_counter_end);
+
+/**
+ * perf_pkg_refresh() - read a counter now, in the domain of this CPU
+ * @counter:	The counter
+ *
+ * Context: Interrupts off, not in an NMI.
+ * Return: 0, -ENODEV if the CPU has no domain, -EAGAIN if no event of the counter was
+ * active here yet or there is nothing newer to publish, or the error of
+ * perf_pkg_pmu::read()
+ */
+int perf_pkg_refresh(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+	struct perf_pkg_slot *slot;
+
+	lockdep_assert_irqs_disabled();
+
+	if (!dom)
+		return -ENODEV;
+
+	slot = &counter->slot[dom->idx];
+	if (READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW)
+		return -EAGAIN;
+
+	return perf_pkg_publish_here(dom, slot);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_refresh);
+
+static void perf_pkg_refresh_here(void *info)
+{
+	perf_pkg_refresh(info);
+}
+
+/* Reads a counter on a CPU of the domain: on this one if that will do. Interrupts are on. */
+void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom)
+{
+	unsigned int cpu = get_cpu();
+
+	if (!cpumask_test_cpu(cpu, &dom->cpus))
+		cpu = perf_pkg_choose_cpu(dom);
+	if (cpu < nr_cpu_ids)
+		smp_call_function_single(cpu, perf_pkg_refresh_here, counter, 1);
+	put_cpu();
+}
+
+/**
+ * perf_pkg_refresh_domains() - read a counter now, in all domains
+ * @counter:	The counter
+ *
+ * A domain whose CPUs come or go just now may be left out, unless CPU hotplug is
+ * locked.
+ *
+ * Context: Task context, interrupts on. Waits for other CPUs.
+ */
+void perf_pkg_refresh_domains(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg *pp = counter->pp;
+	unsigned int i;
+
+	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
+		perf_pkg_refresh_domain(counter, &pp->domain[i]);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_refresh_domains);
+
+/**
+ * perf_pkg_nr_domains() - the largest number of domains there can be
+ * @counter:	A counter, of any state
+ *
+ * Context: Any.
+ * Return: The size of arrays indexed with perf_pkg_domain_index()
+ */
+unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter)
+{
+	return counter->pp->max_domains;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_nr_domains);
+
+/**
+ * perf_pkg_domain_index() - the domain of this CPU
+ * @counter:	Any counter of the PMU
+ *
+ * Context: Preemption disabled.
+ * Return: Its index, which is not the id; -ENODEV if the CPU has no domain
+ */
+int perf_pkg_domain_index(const struct perf_pkg_counter *counter)
+{
+	const struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+
+	return dom ? dom->idx : -ENODEV;
+}
+EXPORT_SYMBOL_GPL(perf_pkg_domain_index);

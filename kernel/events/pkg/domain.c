@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Package-scope counters for perf: domains and CPU hotplug
+ *
+ * The driver's domain_id() maps CPUs to domains. A timer belongs to its domain and
+ * never asks where it runs, except to refuse to read on a CPU of another domain. The
+ * hotplug callbacks run on the CPU that comes or goes, while it can still be
+ * interrupted: a timer moves to another CPU of its domain before the hrtimer core
+ * could move it to some other package, and so do the events of a PMU that counts
+ * domains, which count nothing until they are installed again.
+ *
+ * The last CPU of a domain reads everything once more. Counts keep these values,
+ * levels become 0. When a CPU of the domain returns, the hardware may have started
+ * anew, so counting goes on from the value found then.
+ */
+#define pr_fmt(fmt) "perf_pkg: " fmt
+
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/cpumask.h>
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/irq_work.h>
+#include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/percpu.h>
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/timekeeping.h>
+#include <linux/topology.h>
+
+#include "internal.h"
+
+/**
+ * perf_pkg_package_id() - domain_id() for counters that exist once per package
+ * @cpu:	CPU number
+ *
+ * Context: Any.
+ * Return: The physical package id of @cpu, negative if it is not known
+ */
+int perf_pkg_package_id(unsigned int cpu)
+{
+	return topology_physical_package_id(cpu);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_package_id);
+
+struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id)
+{
+	/* Pairs with smp_store_release() in perf_pkg_add_domain(). */
+	unsigned int i, nr = smp_load_acquire(&pp->nr_domains);
+
+	for (i = 0; i < nr; i++) {
+		if (pp->domain[i].id == id)
+			return &pp->domain[i];
+	}
+
+	return NULL;
+}
+
+/* Hotplug serializes this. */
+static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
+{
+	struct perf_pkg_domain *dom;
+
+	if (pp->nr_domains == pp->max_domains) {
+		pr_warn_once("%s: more domains than CPUs can have, %d is left out\n",
+			     pp->name, id);
+		return NULL;
+	}
+
+	dom = &pp->domain[pp->nr_domains];
+	dom->id = id;
+	/* Pairs with smp_load_acquire() in perf_pkg_find_domain(). */
+	smp_store_release(&pp->nr_domains, pp->nr_domains + 1);
+
+	return dom;
+}
+
+typedef void (*perf_pkg_slot_fn)(struct perf_pkg_domain *, struct perf_pkg_slot *, u64 now);
+
+/* Calls @fn for all slots, on a CPU of the domain, with interrupts off for a slice at a time */
+static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn)
+{
+	struct perf_pkg_slot *slot;
+	unsigned int left;
+	u64 now, end;
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		left = dom->nr_slots;
+
+	while (left) {
+		scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+			now = ktime_get_mono_fast_ns();
+			end = now + PERF_PKG_BUDGET_NS;
+			for (; left && now < end && !list_empty(&dom->slots); left--) {
+				slot = list_first_entry(&dom->slots, struct perf_pkg_slot, node);
+				list_rotate_left(&dom->slots);
+				fn(dom, slot, now);
+				now = ktime_get_mono_fast_ns();
+			}
+			if (list_empty(&dom->slots))
+				return;
+		}
+		cond_resched();
+	}
+}
+
+static void perf_pkg_slot_final_read(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				     u64 now)
+{
+	if (!perf_pkg_is_quiescent(slot))
+		perf_pkg_publish(dom, slot, now);
+}
+
+static void perf_pkg_slot_retire(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				 u64 now)
+{
+	if (slot->counter->desc.level)
+		atomic64_set(&slot->value, 0);
+	atomic64_set(&slot->stamp, 0);
+}
+
+/* Nothing is active: the next event, or the timer for a level, reads the slot. */
+static void perf_pkg_slot_restart(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				  u64 now)
+{
+	perf_pkg_slot_lose_baseline(dom, slot);
+}
+
+/* Another CPU has the domain's events from now on. */
+static void perf_pkg_move_events(struct perf_pkg_domain *dom, unsigned int from, unsigned int to)
+{
+	struct perf_pkg_pmu *ppmu = dom->pp->ppmu;
+
+	if (ppmu->counts_domains && to < nr_cpu_ids)
+		perf_pmu_migrate_context(&ppmu->pmu, from, to);
+}
+
+static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
+{
+	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
+	bool first, timer_moves, cpu_moves;
+	int from, id = pp->ppmu->domain_id(cpu);
+	struct perf_pkg_domain *dom;
+
+	if (id < 0)
+		return 0;
+
+	dom = perf_pkg_find_domain(pp, id) ?: perf_pkg_add_domain(pp, id);
+	*per_cpu_ptr(pp->cpu_domain, cpu) = dom;
+	if (!dom)
+		return 0;
+
+	/* Hotplug alone changes dom->cpus. Until slots have lost their baseline: no timer */
+	first = cpumask_empty(&dom->cpus);
+	if (first)
+		perf_pkg_timer_pause(dom);
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		cpumask_set_cpu(cpu, &dom->cpus);
+		from = dom->cpu;
+		/* An isolated CPU had to do so far. */
+		cpu_moves = from >= 0 && !perf_pkg_is_housekeeping(from) &&
+			    perf_pkg_is_housekeeping(cpu);
+		timer_moves = dom->timer_cpu >= 0 && perf_pkg_is_housekeeping(cpu) &&
+			      !perf_pkg_is_housekeeping(dom->timer_cpu);
+		if (first || cpu_moves)
+			WRITE_ONCE(dom->cpu, cpu);
+	}
+
+	if (cpu_moves)
+		perf_pkg_move_events(dom, from, cpu);
+	if (timer_moves) {
+		perf_pkg_timer_pause(dom);
+		perf_pkg_timer_resume(dom);
+	}
+
+	if (!first)
+		return 0;
+
+	perf_pkg_walk_slots(dom, perf_pkg_slot_restart);
+	scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		WRITE_ONCE(dom->idle_passes, 0);
+	perf_pkg_timer_resume(dom);
+
+	return 0;
+}
+
+/* The CPU that takes over from one that goes, nr_cpu_ids: there is none */
+static unsigned int perf_pkg_choose_heir(const struct perf_pkg_domain *dom, unsigned int gone)
+{
+	unsigned int cpu;
+
+	for_each_cpu(cpu, &dom->cpus) {
+		if (cpu != gone && perf_pkg_is_housekeeping(cpu))
+			return cpu;
+	}
+
+	return cpumask_any_but(&dom->cpus, gone);
+}
+
+static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
+{
+	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
+	struct perf_pkg_domain *dom = *per_cpu_ptr(pp->cpu_domain, cpu);
+	bool last, timer_moves;
+	unsigned int to;
+
+	if (!dom)
+		return 0;
+
+	/* Hotplug alone changes dom->cpus, one CPU at a time. */
+	to = perf_pkg_choose_heir(dom, cpu);
+	last = to >= nr_cpu_ids;
+	if (dom->cpu == cpu)
+		WRITE_ONCE(dom->cpu, last ? -1 : to);
+
+	/* While the CPU can read the domain's counters for the last time */
+	if (last)
+		perf_pkg_walk_slots(dom, perf_pkg_slot_final_read);
+	else
+		perf_pkg_move_events(dom, cpu, to);
+
+	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+		timer_moves = dom->timer_cpu == cpu;
+		cpumask_clear_cpu(cpu, &dom->cpus);
+	}
+
+	if (timer_moves) {
+		perf_pkg_timer_pause(dom);
+		trace_perf_pkg_timer_migrate(pp->name, dom->id, cpu, last ? -1 : (int)to);
+		perf_pkg_timer_resume(dom);
+	}
+
+	if (last)
+		perf_pkg_walk_slots(dom, perf_pkg_slot_retire);
+
+	return 0;
+}
+
+static void perf_pkg_init_domain(struct perf_pkg *pp, unsigned int idx)
+{
+	struct perf_pkg_domain *dom = &pp->domain[idx];
+
+	raw_spin_lock_init(&dom->lock);
+	dom->pp = pp;
+	dom->idx = idx;
+	dom->cpu = -1;
+	INIT_LIST_HEAD(&dom->slots);
+	perf_pkg_timer_init(dom);
+}
+
+/*
+ * The number of domains there can ever be. A CPU that is offline now may turn out to
+ * be in a domain of its own.
+ */
+static unsigned int perf_pkg_max_domains(struct perf_pkg_pmu *ppmu)
+{
+	unsigned int cpu, other, nr = 0;
+
+	for_each_possible_cpu(cpu) {
+		if (!cpu_online(cpu)) {
+			nr++;
+			continue;
+		}
+		for_each_online_cpu(other) {
+			if (ppmu->domain_id(other) == ppmu->domain_id(cpu))
+				break;
+		}
+		if (other == cpu)
+			nr++;
+	}
+
+	return nr;
+}
+
+/* Lets CPUs join their domains. Returns what the PMU's events work with. */
+struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
+{
+	struct perf_pkg *pp;
+	unsigned int i, nr;
+	int ret;
+
+	scoped_guard(cpus_read_lock)
+		nr = perf_pkg_max_domains(ppmu);
+	pp = kvzalloc(struct_size(pp, domain, nr), GFP_KERNEL);
+	if (!pp)
+		return ERR_PTR(-ENOMEM);
+
+	ret = -ENOMEM;
+	pp->cpu_domain = alloc_percpu(struct perf_pkg_domain *);
+	if (!pp->cpu_domain)
+		goto free;
+
+	pp->ppmu = ppmu;
+	pp->name = name;
+	pp->interval_us = ppmu->interval_us;
+	pp->max_age_us = ppmu->max_age_us;
+	pp->max_domains = nr;
+	lockdep_register_key(&pp->mutex_key);
+	__mutex_init(&pp->mutex, "perf_pkg::mutex", &pp->mutex_key);
+	INIT_LIST_HEAD(&pp->counters);
+	for (i = 0; i < nr; i++)
+		perf_pkg_init_domain(pp, i);
+
+	ret = cpuhp_setup_state_multi(CPUHP_AP_ONLINE_DYN, "perf/pkg:online",
+				      perf_pkg_cpu_online, perf_pkg_cpu_offline);
+	if (ret < 0)
+		goto unregister_key;
+
+	pp->hp_state = ret;
+	ret = cpuhp_state_add_instance(pp->hp_state, &pp->hp_node);
+	if (ret)
+		goto remove_state;
+
+	return pp;
+
+remove_state:
+	cpuhp_remove_multi_state(pp->hp_state);
+unregister_key:
+	lockdep_unregister_key(&pp->mutex_key);
+	free_percpu(pp->cpu_domain);
+free:
+	kvfree(pp);
+	return ERR_PTR(ret);
+}
+
+/* The PMU has no events any more. */
+void perf_pkg_destroy(struct perf_pkg *pp)
+{
+	unsigned int i;
+
+	cpuhp_state_remove_instance_nocalls(pp->hp_state, &pp->hp_node);
+	cpuhp_remove_multi_state(pp->hp_state);
+
+	for (i = 0; i < pp->max_domains; i++) {
+		perf_pkg_timer_pause(&pp->domain[i]);
+		irq_work_sync(&pp->domain[i].arm_work);
+	}
+
+	lockdep_unregister_key(&pp->mutex_key);
+	free_percpu(pp->cpu_domain);
+	kvfree(pp);
+}

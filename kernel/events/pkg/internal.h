@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Package-scope counters for perf: what the parts of the engine share
+ *
+ * Each part calls those above it here, never those below.
+ */
+#ifndef _KERNEL_EVENTS_PKG_INTERNAL_H
+#define _KERNEL_EVENTS_PKG_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/cache.h>
+#include <linux/cpumask.h>
+#include <linux/hrtimer.h>
+#include <linux/irq_work.h>
+#include <linux/list.h>
+#include <linux/lockdep_types.h>
+#include <linux/mutex.h>
+#include <linux/perf_pkg.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/time64.h>
+
+#include <trace/events/perf_pkg.h>
+
+/* A slice of the timer ends after this time, or with the read that goes beyond it. */
+#define PERF_PKG_BUDGET_NS	(50 * NSEC_PER_USEC)
+/* Share of a CPU's time that slices may take, in percent */
+#define PERF_PKG_CPU_PERCENT	10U
+/* Between two slices, however short or long the first one took */
+#define PERF_PKG_REST_MIN_NS	(10 * NSEC_PER_USEC)
+#define PERF_PKG_REST_MAX_NS	NSEC_PER_SEC
+/* The slowest refresh of levels that stand still, unless the interval is longer */
+#define PERF_PKG_IDLE_NS	NSEC_PER_SEC
+/* A window need not read again what is not older than this. */
+#define PERF_PKG_FRESH_NS	(10 * NSEC_PER_USEC)
+/* Limit of max_age_us */
+#define PERF_PKG_MAX_AGE_US	10000000U
+
+/**
+ * enum perf_pkg_slot_state - what a slot can be used for
+ * @PERF_PKG_SLOT_NEW:	No event of the counter was active in the domain yet
+ * @PERF_PKG_SLOT_NO_BASELINE: On the domain's list, but no read succeeded yet
+ * @PERF_PKG_SLOT_LIVE:	Counts from the baseline of a successful read
+ *
+ * Changes under perf_pkg_domain::lock, is read without it.
+ */
+enum perf_pkg_slot_state {
+	PERF_PKG_SLOT_NEW,
+	PERF_PKG_SLOT_NO_BASELINE,
+	PERF_PKG_SLOT_LIVE,
+};
+
+/**
+ * struct perf_pkg_slot - a counter's last published value in one domain
+ * @value:	A level, or all that was counted since the slot went live. A count
+ *		never decreases.
+ * @stamp:	Time of the hardware read, in ns of ktime_get_mono_fast_ns(), taken
+ *		before the read; before a first read succeeds: since when there is
+ *		something to read. 0: there is nothing, or the domain has no CPU now.
+ *		Written after @value: a reader that observes a stamp also observes a
+ *		value at least as new.
+ * @baseline:	The hardware value, modulo its width, at which @value is 0. Changes
+ *		under perf_pkg_domain::lock, unless @state is live.
+ * @node:	Entry in perf_pkg_domain::slots, under its lock
+ * @counter:	The counter this is a slot of. Constant.
+ * @state:	enum perf_pkg_slot_state
+ * @active:	Number of the counter's events that are scheduled in on the domain
+ * @fail_seq:	Number of reads that failed
+ * @ok_seq:	What @fail_seq was before the last read that succeeded
+ *
+ * Writers of @value and @stamp are the CPUs of the domain with interrupts off: under
+ * perf_pkg_domain::lock if perf_pkg_needs_lock(), else lock-free.
+ */
+struct perf_pkg_slot {
+	atomic64_t			value;
+	atomic64_t			stamp;
+	u64				baseline;
+	struct list_head		node;
+	struct perf_pkg_counter		*counter;
+	enum perf_pkg_slot_state	state;
+	atomic_t			active;
+	atomic_t			fail_seq;
+	int				ok_seq;
+} ____cacheline_aligned;
+
+/**
+ * enum perf_pkg_pass_flags - what a pass of the timer has found in a domain
+ * @PERF_PKG_PASS_ACTIVE: An event is scheduled in
+ * @PERF_PKG_PASS_CHANGE: A value has changed
+ * @PERF_PKG_PASS_LEVEL: A level, which may change while its tasks sleep
+ * @PERF_PKG_PASS_STALE: A counter that could not be read
+ */
+enum perf_pkg_pass_flags {
+	PERF_PKG_PASS_ACTIVE	= BIT(0),
+	PERF_PKG_PASS_CHANGE	= BIT(1),
+	PERF_PKG_PASS_LEVEL	= BIT(2),
+	PERF_PKG_PASS_STALE	= BIT(3),
+};
+
+/**
+ * struct perf_pkg_domain - one domain of a PMU, and the timer that refreshes it
+ * @pp:		The PMU. Constant.
+ * @id:		What perf_pkg_pmu::domain_id() returns. Constant once in use.
+ * @idx:	Index of the domain's slot. Constant.
+ * @idle_passes: Number of passes in a row that found no event active and no change.
+ *		Unless it is 0 the timer may be slow or stopped. Under @lock, is read
+ *		without it.
+ * @cpu:	The domain's CPU in the PMU's cpumask, -1: none. Written at hotplug,
+ *		under @lock, is read without it.
+ * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
+ * @lock:	Taken with interrupts off, by the timer, by the first event of a
+ *		counter in the domain, by events that perf_pkg_needs_lock() and at
+ *		hotplug. Only the hrtimer base lock and what the driver's ->read()
+ *		takes nest inside. Never held across hrtimer_cancel().
+ * @timer:	Refreshes @slots
+ * @timer_cpu:	CPU the timer is armed on; -1: it is not armed, or is to be armed
+ *		anew. Under @lock.
+ * @paused:	Number of callers of perf_pkg_timer_pause(). Under @lock.
+ * @slots:	Slots of counters that were active in the domain, the least recently
+ *		read first. Under @lock.
+ * @nr_slots:	Length of @slots. Under @lock.
+ * @pass_left:	How many of @slots are left of this pass. Under @lock.
+ * @pass_flags:	enum perf_pkg_pass_flags of this pass. Under @lock.
+ * @pass_start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under @lock.
+ * @due:	When it was due. Under @lock.
+ * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock is free
+ */
+struct perf_pkg_domain {
+	struct perf_pkg		*pp;
+	int			id;
+	unsigned int		idx;
+	unsigned int		idle_passes;
+	int			cpu;
+	struct cpumask		cpus;
+
+	/* The members above are read whenever an event is scheduled. */
+	raw_spinlock_t		lock ____cacheline_aligned_in_smp;
+	struct hrtimer		timer;
+	int			timer_cpu;
+	unsigned int		paused;
+	struct list_head	slots;
+	unsigned int		nr_slots;
+	unsigned int		pass_left;
+	unsigned int		pass_flags;
+	u64			pass_start;
+	u64			due;
+	struct irq_work		arm_work;
+} ____cacheline_aligned_in_smp;
+
+/**
+ * struct perf_pkg - the engine's side of a PMU
+ * @ppmu:	The driver's side. Constant.
+ * @name:	Name of the PMU. Constant.
+ * @mutex:	Serializes changes of @counters and of @interval_us. Not taken at
+ *		hotplug.
+ * @mutex_key:	Drivers differ in what they do under @mutex, and what they hold.
+ * @counters:	Counters that have a key. Under @mutex.
+ * @interval_us: Refresh interval in us, 0: no timer
+ * @max_age_us:	Age from which on read(2) refreshes a value, in us. 0: never.
+ * @errors:	Failed hardware reads
+ * @next_id:	For perf_pkg_counter::id. Under @mutex.
+ * @groups:	pmu::attr_update: that of the driver, and the engine's. Constant.
+ * @driver_groups: That of the driver. Constant.
+ * @hp_state:	CPU hotplug state, set up when the PMU is registered, so that it is
+ *		torn down before those of what the driver reads. Constant.
+ * @hp_node:	For its callbacks
+ * @cpu_domain:	The domain each CPU is in, NULL if it has none. Written at hotplug
+ *		before any event can be active on the CPU; constant then.
+ * @max_domains: Length of @domain. Constant.
+ * @nr_domains:	Domains seen so far. Only ever grows, at hotplug.
+ * @domain:	The domains
+ */
+struct perf_pkg {
+	struct perf_pkg_pmu		*ppmu;
+	const char			*name;
+	/* Tasks only, see above */
+	struct mutex			mutex;
+	struct lock_class_key		mutex_key;
+	struct list_head		counters;
+	unsigned int			interval_us;
+	unsigned int			max_age_us;
+	atomic64_t			errors;
+	unsigned int			next_id;
+	const struct attribute_group	**groups;
+	const struct attribute_group	**driver_groups;
+	enum cpuhp_state		hp_state;
+	struct hlist_node		hp_node;
+	struct perf_pkg_domain		* __percpu *cpu_domain;
+	unsigned int			max_domains;
+	unsigned int			nr_domains;
+	struct perf_pkg_domain		domain[] __counted_by(max_domains);
+};
+
+/**
+ * struct perf_pkg_event - what the engine knows of an event and its children
+ * @counter:	What the event monitors. Constant.
+ * @first:	Index of the first slot to sum. Constant.
+ * @nr:		Number of slots to sum, unless @all_domains. Constant.
+ * @all_domains: Sum the slots of all domains, or of those in @mask. Constant.
+ * @age:	The event reports the age of the count, not the count. Constant.
+ * @mask:	If not 0: sum only the slots with these indices. Constant.
+ * @window:	What a domain event reports, see window.c. Written by the CPU of the
+ *		event with interrupts off, as are the next three.
+ * @closed:	Value of the slot when the window was closed
+ * @closed_at:	When that was, in ns of ktime_get_mono_fast_ns()
+ * @closed_off:	How long the event had been disabled by then, see perf_pkg_window_off()
+ * @ref:	The event and its children
+ * @rcu:	Readers of a count may be in an NMI
+ */
+struct perf_pkg_event {
+	struct perf_pkg_counter	*counter;
+	unsigned int		first;
+	unsigned int		nr;
+	bool			all_domains;
+	bool			age;
+	u64			mask;
+	atomic64_t		window;
+	u64			closed;
+	u64			closed_at;
+	u64			closed_off;
+	refcount_t		ref;
+	struct rcu_head		rcu;
+};
+
+/* slot.c: values and their age */
+
+bool perf_pkg_is_stale(const struct perf_pkg_slot *slot);
+bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot);
+u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot);
+void perf_pkg_slot_set_stamp(struct perf_pkg_slot *slot, s64 stamp);
+void perf_pkg_slot_lose_baseline(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+bool perf_pkg_needs_lock(const struct perf_pkg_counter *counter);
+bool perf_pkg_is_task_level(const struct perf_pkg_counter *counter);
+int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
+int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+
+static inline struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
+{
+	return *this_cpu_ptr(pp->cpu_domain);
+}
+
+/* timer.c: the timer of a domain */
+
+bool perf_pkg_event_is_enabled(struct perf_event *event);
+bool perf_pkg_is_housekeeping(unsigned int cpu);
+unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom);
+void perf_pkg_timer_init(struct perf_pkg_domain *dom);
+void perf_pkg_timer_arm(struct perf_pkg_domain *dom);
+void perf_pkg_timer_kick(struct perf_pkg_domain *dom);
+void perf_pkg_timer_kick_locked(struct perf_pkg_domain *dom);
+void perf_pkg_timer_pause(struct perf_pkg_domain *dom);
+void perf_pkg_timer_resume(struct perf_pkg_domain *dom);
+
+/* counter.c: counters, and which of their slots are in use */
+
+void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_slot_put(struct perf_pkg_slot *slot);
+struct perf_pkg_counter *
+perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+		     struct perf_event *event);
+void perf_pkg_counter_put(struct perf_pkg_counter *counter);
+void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom);
+
+/* domain.c: domains and CPU hotplug */
+
+struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id);
+struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name);
+void perf_pkg_destroy(struct perf_pkg *pp);
+
+/* read.c: what events report of slots, in any context */
+
+bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx);
+u64 perf_pkg_sum(const struct perf_pkg_event *pe);
+u64 perf_pkg_age(const struct perf_pkg_event *pe);
+void perf_pkg_refresh_older(const struct perf_pkg_event *pe);
+
+/* For tracing: to be taken before the value, which must not be older than that */
+static inline u64 perf_pkg_age_traced(const struct perf_pkg_event *pe)
+{
+	return trace_perf_pkg_read_enabled() ? perf_pkg_age(pe) : 0;
+}
+
+/* The end of a ->count() that returns @value */
+static inline int perf_pkg_report(const struct perf_pkg_event *pe, u64 value, u64 age)
+{
+	struct perf_pkg_counter *counter = pe->counter;
+
+	trace_perf_pkg_read(counter->pp->name, counter->id, value, age);
+
+	return unlikely(READ_ONCE(counter->ended)) ? -ENODEV : 0;
+}
+
+/* task.c and window.c: the methods of PMUs that count tasks, and domains */
+
+void perf_pkg_task_init_pmu(struct pmu *pmu);
+void perf_pkg_window_init_pmu(struct pmu *pmu);
+
+/* sysfs.c */
+
+bool perf_pkg_interval_valid(const struct perf_pkg_pmu *ppmu, unsigned int us);
+const struct attribute_group **perf_pkg_create_groups(const struct perf_pkg_pmu *ppmu);
+
+#endif /* _KERNEL_EVENTS_PKG_INTERNAL_H */

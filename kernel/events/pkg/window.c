@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Package-scope counters for perf: events of PMUs that count domains
+ *
+ * What the hardware counts is true of the domain. A CPU event has a window on the slot
+ * of its domain, which is open from ->add() to ->del(). Slots are read when a window
+ * opens and closes, under the domain's lock, unless they were read just before.
+ *
+ * The core takes the events of a CPU off it and puts them back whenever another one
+ * comes. The window of an event that stayed enabled opens again where it was closed, as
+ * if it had not been, and without a read. (A cgroup event's clock stands still while the
+ * cgroup is not on the CPU, so these are read anew.)
+ *
+ * A window is one word, so that an NMI on the CPU of the event finds it consistent:
+ *
+ *	open:	(base - sum) << 1 | 1	the event reports the slot's value - (base - sum)
+ *	closed:	sum << 1		the event reports sum
+ *
+ * where sum is what was counted in earlier windows, and base is the slot's value when
+ * this one was opened. A level has no base; its last value is the sum.
+ */
+#include <linux/bits.h>
+#include <linux/irqflags.h>
+#include <linux/lockdep.h>
+#include <linux/perf_event.h>
+#include <linux/preempt.h>
+#include <linux/processor.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+
+#include "internal.h"
+
+/* An event that is put back after a longer time had been rotated out. */
+#define PERF_PKG_WINDOW_GAP_NS	(500 * NSEC_PER_USEC)
+
+#define PERF_PKG_WINDOW_TRIES	100
+
+#define PERF_PKG_WINDOW_OPEN	BIT_ULL(0)
+#define PERF_PKG_WINDOW_MASK	GENMASK_ULL(62, 0)
+
+static struct perf_pkg_slot *perf_pkg_window_slot(const struct perf_pkg_event *pe)
+{
+	return &pe->counter->slot[pe->first];
+}
+
+static struct perf_pkg_domain *perf_pkg_window_domain(const struct perf_pkg_event *pe)
+{
+	return &pe->counter->pp->domain[pe->first];
+}
+
+static u64 perf_pkg_window_value(const struct perf_pkg_event *pe)
+{
+	u64 value, window;
+
+	/* A window that is closed meanwhile does not report what comes after it. */
+	do {
+		/* Pairs with the releases below: the value is not older than the base. */
+		window = atomic64_read_acquire(&pe->window);
+		if (!(window & PERF_PKG_WINDOW_OPEN))
+			return window >> 1;
+
+		value = atomic64_read_acquire(&perf_pkg_window_slot(pe)->value);
+	} while (atomic64_read(&pe->window) != window);
+
+	if (pe->counter->desc.level)
+		return value;
+
+	return (value - (window >> 1)) & PERF_PKG_WINDOW_MASK;
+}
+
+/* How long the event was disabled, plus a constant: the same while it is enabled */
+static u64 perf_pkg_window_off(const struct perf_event *event)
+{
+	return event->tstamp - event->total_time_enabled;
+}
+
+static bool perf_pkg_window_reopens(const struct perf_event *event)
+{
+	const struct perf_pkg_event *pe = event->pmu_private;
+
+#ifdef CONFIG_CGROUP_PERF
+	if (event->cgrp)
+		return false;
+#endif
+	return ktime_get_mono_fast_ns() - pe->closed_at < PERF_PKG_WINDOW_GAP_NS &&
+	       pe->closed_off == perf_pkg_window_off(event);
+}
+
+static void perf_pkg_window_open(struct perf_pkg_event *pe, u64 base)
+{
+	u64 sum = atomic64_read(&pe->window) >> 1;
+
+	/* Pairs with the acquire in perf_pkg_window_value(). */
+	atomic64_set_release(&pe->window, (base - sum) << 1 | PERF_PKG_WINDOW_OPEN);
+}
+
+static void perf_pkg_window_close(struct perf_pkg_event *pe)
+{
+	/* Pairs with the acquire in perf_pkg_window_value(). */
+	atomic64_set_release(&pe->window, perf_pkg_window_value(pe) << 1);
+}
+
+/* Reads the slot, with the domain locked, unless that was done just before */
+static void perf_pkg_window_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	u64 now = ktime_get_mono_fast_ns();
+
+	lockdep_assert_held(&dom->lock);
+
+	if (slot->state != PERF_PKG_SLOT_LIVE || perf_pkg_is_stale(slot) ||
+	    now - atomic64_read(&slot->stamp) > PERF_PKG_FRESH_NS)
+		perf_pkg_publish(dom, slot, now);
+}
+
+static int perf_pkg_window_add(struct perf_event *event, int flags)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_domain *dom = perf_pkg_window_domain(pe);
+	struct perf_pkg_slot *slot = perf_pkg_window_slot(pe);
+	bool live;
+
+	if (pe->age)
+		return 0;
+
+	scoped_guard(raw_spinlock, &dom->lock) {
+		live = slot->state == PERF_PKG_SLOT_LIVE;
+		perf_pkg_slot_get_locked(dom, slot);
+		if (perf_pkg_window_reopens(event)) {
+			perf_pkg_window_open(pe, pe->closed);
+		} else {
+			/* Without a baseline it was read just now. */
+			if (live)
+				perf_pkg_window_publish(dom, slot);
+			perf_pkg_window_open(pe, atomic64_read(&slot->value));
+		}
+	}
+	perf_event_update_userpage(event);
+
+	return 0;
+}
+
+static void perf_pkg_window_del(struct perf_event *event, int flags)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_domain *dom = perf_pkg_window_domain(pe);
+	struct perf_pkg_slot *slot = perf_pkg_window_slot(pe);
+
+	if (pe->age)
+		return;
+
+	scoped_guard(raw_spinlock, &dom->lock) {
+		perf_pkg_window_publish(dom, slot);
+		perf_pkg_window_close(pe);
+		pe->closed = atomic64_read(&slot->value);
+		pe->closed_at = ktime_get_mono_fast_ns();
+		pe->closed_off = perf_pkg_window_off(event);
+		perf_pkg_slot_put(slot);
+	}
+	perf_event_update_userpage(event);
+}
+
+/*
+ * With interrupts enabled this is a read(2), which may wait. Samples and BPF programs
+ * read the hardware on CPUs of the domain. They may have interrupted the holder of the
+ * lock, so they wait for that only for a moment.
+ */
+static void perf_pkg_window_read(struct perf_event *event)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_domain *dom = perf_pkg_window_domain(pe);
+	struct perf_pkg *pp = pe->counter->pp;
+	unsigned int tries = 0;
+
+	if (!(atomic64_read(&pe->window) & PERF_PKG_WINDOW_OPEN))
+		return;
+
+	if (!irqs_disabled()) {
+		perf_pkg_refresh_older(pe);
+		return;
+	}
+
+	if (perf_pkg_this_domain(pp) != dom || (in_nmi() && !pp->ppmu->read_in_nmi))
+		return;
+
+	while (!raw_spin_trylock(&dom->lock)) {
+		if (++tries == PERF_PKG_WINDOW_TRIES)
+			return;
+		cpu_relax();
+	}
+	perf_pkg_window_publish(dom, perf_pkg_window_slot(pe));
+	raw_spin_unlock(&dom->lock);
+}
+
+static int perf_pkg_window_count(struct perf_event *event, u64 *count)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+	u64 reset, age = perf_pkg_age_traced(pe);
+
+	if (pe->age) {
+		*count = perf_pkg_age(pe);
+		return perf_pkg_report(pe, *count, age);
+	}
+
+	reset = pe->counter->desc.level ? 0 : local64_read(&event->count);
+	/* Pairs with smp_mb() in perf_event_reset_count(): no value is older than the reset. */
+	smp_rmb();
+	*count = (perf_pkg_window_value(pe) - reset) & PERF_PKG_WINDOW_MASK;
+
+	return perf_pkg_report(pe, *count, age);
+}
+
+void perf_pkg_window_init_pmu(struct pmu *pmu)
+{
+	pmu->add	= perf_pkg_window_add;
+	pmu->del	= perf_pkg_window_del;
+	pmu->read	= perf_pkg_window_read;
+	pmu->count	= perf_pkg_window_count;
+}
