@@ -252,7 +252,7 @@ main() {
 	for what; do
 		case $what in
 		timer)	bench_timer 1 10000 1000 100 -- 1 10 100 1000 ;;
-		pass)	bench_timer 1 10000 -- 100 ;;
+		pass)	bench_timer 1 10000 -- 10 ;;
 		switch)	bench_switch 100000 ;;
 		memory)	bench_memory ;;
 		idle)	bench_idle 5 ;;

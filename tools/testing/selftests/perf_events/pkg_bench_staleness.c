@@ -365,10 +365,11 @@ static void run_policy(int i)
 
 static void run_all(void)
 {
+	static const char columns[] =
+		"policy,interval_us,task,reader,reads,median_ns,p90_ns,p99_ns,max_ns,late_ns,note";
 	int i;
 
-	printf("%spolicy,interval_us,task,reader,reads,median_ns,p90_ns,p99_ns,max_ns,late_ns,note\n",
-	       smoke ? "# " : "");
+	printf("%s%s\n", smoke ? "# " : "", columns);
 	if (samples)
 		fprintf(samples, "policy,interval_us,task,reader,ns\n");
 	for (i = 0; i < (int)NR_POLICIES && !is_interrupted(); i++)
