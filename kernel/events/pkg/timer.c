@@ -296,7 +296,7 @@ static u64 perf_pkg_pass_end(struct perf_pkg_domain *dom)
 	slowest = max_us ? min(PERF_PKG_IDLE_NS, (u64)max_us * NSEC_PER_USEC) : PERF_PKG_IDLE_NS;
 	slowest = max(slowest, interval);
 	next = min(interval << dom->idle_passes, slowest);
-	/* The first one is also what tells perf_pkg_timer_kick() to arm the timer anew. */
+	/* Above 1, perf_pkg_timer_kick() has to arm the timer anew. */
 	if (dom->idle_passes == 1 || next < slowest)
 		WRITE_ONCE(dom->idle_passes, dom->idle_passes + 1);
 

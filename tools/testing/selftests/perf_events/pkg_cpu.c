@@ -209,7 +209,7 @@ TEST_F_TIMEOUT(pkg_cpu, whole_package, 120)
 		EXPECT_TRUE(PKG_RETRY(package_is_counted(&self->p, p)));
 }
 
-/* Events opened alike do not share: each of them reports all of it */
+/* Events of one kind do not share: each of them reports all of it */
 TEST_F_TIMEOUT(pkg_cpu, level_in_each_event, 120)
 {
 	struct cpu_set_of_events set, other;

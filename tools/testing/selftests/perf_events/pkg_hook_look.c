@@ -301,7 +301,7 @@ static void check_samples(struct __test_metadata *_metadata, int cpu)
 	usleep((NR_SAMPLES + 1) * LOOK_US);
 	ASSERT_EQ(0, ioctl(fd, PERF_EVENT_IOC_DISABLE, 0));
 
-	/* So few that the ring does not wrap, and all alike */
+	/* So few that the ring does not wrap; all have one size */
 	rec = (void *)page + page->data_offset;
 	end = (void *)rec + __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE);
 	for (; rec < end; last = rec++, nr++) {

@@ -734,7 +734,7 @@ static void ring_copy(void *ring, __u64 pos, void *to, size_t len)
 		((char *)to)[i] = data[(pos + i) % size];
 }
 
-/* Two events of one kind in a sample tell the same; the next sample has a new value */
+/* Two events of one kind agree within a sample; the next sample has a new value */
 static void check_samples(struct __test_metadata *_metadata, int leader, void *ring,
 			  __u64 *first, __u64 *last)
 {
@@ -1212,7 +1212,7 @@ TEST_F_TIMEOUT(rapl_engine, interrupts, 120)
 	for (d = 0; d < topo.nr; d++)
 		EXPECT_TRUE(PKG_RETRY(calls_for_reads(one, d) <= STRAY_CALLS));
 
-	/* One call for each counter that is asked for, where it is; none for who is there */
+	/* One call for each counter on another package, none on the own one */
 	ASSERT_EQ(0, rapl_set(FRESH_MAX_AGE, MAX_AGE_US));
 	EXPECT_LE(kinds * NR_READS - STRAY_CALLS, calls_for_reads(group, 1));
 	EXPECT_TRUE(PKG_RETRY(calls_at_most(group, 1, kinds)));
