@@ -10,6 +10,7 @@
 #include <linux/bits.h>
 #include <linux/perf_event.h>
 #include <linux/refcount.h>
+#include <linux/sysfs.h>
 #include <linux/types.h>
 
 struct perf_pkg;
@@ -24,6 +25,13 @@ struct perf_pkg_slot;
 /* Refresh intervals, in us */
 #define PERF_PKG_INTERVAL_MIN_US	100U
 #define PERF_PKG_INTERVAL_MAX_US	1000000000U
+
+extern const struct attribute_group perf_pkg_group;
+extern const struct attribute_group perf_pkg_format_group;
+extern const struct attribute_group perf_pkg_event_group;
+
+/* What every PMU has in its pmu::attr_update: knobs, "cpumask", "domains" and "age" */
+#define PERF_PKG_ATTR_GROUPS	&perf_pkg_group, &perf_pkg_format_group, &perf_pkg_event_group
 
 /**
  * struct perf_pkg_desc - what an event monitors
@@ -48,6 +56,7 @@ struct perf_pkg_desc {
  * @desc:	Constant
  * @mask:	Bits of a hardware value. Constant.
  * @id:		Names the counter in tracepoints. Constant.
+ * @locked:	It is read under perf_pkg_domain::lock. Constant.
  * @ended:	There is nothing to count any more, see perf_pkg_counter_end()
  * @ref:	One for each event that is not inherited
  * @event:	Without a key: the event, NULL once that is closed. Under RCU.
@@ -63,6 +72,7 @@ struct perf_pkg_counter {
 	struct perf_pkg_desc	desc;
 	u64			mask;
 	unsigned int		id;
+	bool			locked;
 	bool			ended;
 	refcount_t		ref;
 	struct perf_event	*event;
@@ -72,9 +82,10 @@ struct perf_pkg_counter {
 
 /**
  * struct perf_pkg_pmu - a PMU whose counters exist once per domain
- * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups and
- *		@attr_update (its format and events), @task_ctx_nr and PERF_PMU_CAP_*
- *		flags; the engine sets all methods.
+ * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups (with
+ *		groups "format" and "events"), @attr_update (PERF_PKG_ATTR_GROUPS and
+ *		its own), @task_ctx_nr and PERF_PMU_CAP_* flags; the engine sets all
+ *		methods.
  * @counts_domains: Its counts are free-running: the hardware counts for a whole
  *		domain, whether an event is scheduled in or not. Its events are CPU
  *		events and report the domain of their CPU; the PMU's cpumask has one
@@ -144,9 +155,6 @@ struct perf_pkg_pmu {
 int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name);
 void perf_pkg_unregister(struct perf_pkg_pmu *ppmu);
 
-int perf_pkg_package_id(unsigned int cpu);
-
-int perf_pkg_refresh(struct perf_pkg_counter *counter);
 void perf_pkg_refresh_domains(struct perf_pkg_counter *counter);
 void perf_pkg_counter_end(struct perf_pkg_counter *counter);
 

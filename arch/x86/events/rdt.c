@@ -765,6 +765,7 @@ static const struct attribute_group *rdt_task_attr_groups[] = {
 };
 
 static const struct attribute_group *rdt_attr_update[] = {
+	PERF_PKG_ATTR_GROUPS,
 	&rdt_occupancy_group,
 	&rdt_total_group,
 	&rdt_local_group,

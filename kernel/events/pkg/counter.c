@@ -134,6 +134,8 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	counter->pp = pp;
 	counter->desc = *desc;
 	counter->mask = GENMASK_ULL(desc->width - 1, 0);
+	/* Levels do not grow, and drivers keep state for free-running counters. */
+	counter->locked = desc->level || pp->ppmu->counts_domains;
 	counter->id = pp->next_id++;
 	refcount_set(&counter->ref, 1);
 	for (i = 0; i < pp->max_domains; i++) {
@@ -223,36 +225,13 @@ void perf_pkg_counter_end(struct perf_pkg_counter *counter)
 }
 EXPORT_SYMBOL_GPL(perf_pkg_counter_end);
 
-/**
- * perf_pkg_refresh() - read a counter now, in the domain of this CPU
- * @counter:	The counter
- *
- * Context: Interrupts off, not in an NMI.
- * Return: 0, -ENODEV if the CPU has no domain, -EAGAIN if no event of the counter was
- * active here yet or there is nothing newer to publish, or the error of
- * perf_pkg_pmu::read()
- */
-int perf_pkg_refresh(struct perf_pkg_counter *counter)
-{
-	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
-	struct perf_pkg_slot *slot;
-
-	lockdep_assert_irqs_disabled();
-
-	if (!dom)
-		return -ENODEV;
-
-	slot = &counter->slot[dom->idx];
-	if (READ_ONCE(slot->state) == PERF_PKG_SLOT_NEW)
-		return -EAGAIN;
-
-	return perf_pkg_publish_here(dom, slot);
-}
-EXPORT_SYMBOL_GPL(perf_pkg_refresh);
-
 static void perf_pkg_refresh_here(void *info)
 {
-	perf_pkg_refresh(info);
+	struct perf_pkg_counter *counter = info;
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+
+	if (dom && READ_ONCE(counter->slot[dom->idx].state) != PERF_PKG_SLOT_NEW)
+		perf_pkg_publish_here(dom, &counter->slot[dom->idx]);
 }
 
 /* Reads a counter on a CPU of the domain: on this one if that will do. Interrupts are on. */
@@ -261,7 +240,7 @@ void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_d
 	unsigned int cpu = get_cpu();
 
 	if (!cpumask_test_cpu(cpu, &dom->cpus))
-		cpu = perf_pkg_choose_cpu(dom);
+		cpu = perf_pkg_choose_cpu(dom, -1);
 	if (cpu < nr_cpu_ids)
 		smp_call_function_single(cpu, perf_pkg_refresh_here, counter, 1);
 	put_cpu();

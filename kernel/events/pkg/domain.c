@@ -19,7 +19,6 @@
 #include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
 #include <linux/err.h>
-#include <linux/export.h>
 #include <linux/irq_work.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
@@ -29,22 +28,8 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
-#include <linux/topology.h>
 
 #include "internal.h"
-
-/**
- * perf_pkg_package_id() - domain_id() for counters that exist once per package
- * @cpu:	CPU number
- *
- * Context: Any.
- * Return: The physical package id of @cpu, negative if it is not known
- */
-int perf_pkg_package_id(unsigned int cpu)
-{
-	return topology_physical_package_id(cpu);
-}
-EXPORT_SYMBOL_GPL(perf_pkg_package_id);
 
 struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id)
 {
@@ -134,7 +119,7 @@ static void perf_pkg_move_events(struct perf_pkg_domain *dom, unsigned int from,
 {
 	struct perf_pkg_pmu *ppmu = dom->pp->ppmu;
 
-	if (ppmu->counts_domains && to < nr_cpu_ids)
+	if (ppmu->counts_domains)
 		perf_pmu_migrate_context(&ppmu->pmu, from, to);
 }
 
@@ -188,19 +173,6 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	return 0;
 }
 
-/* The CPU that takes over from one that goes, nr_cpu_ids: there is none */
-static unsigned int perf_pkg_choose_heir(const struct perf_pkg_domain *dom, unsigned int gone)
-{
-	unsigned int cpu;
-
-	for_each_cpu(cpu, &dom->cpus) {
-		if (cpu != gone && perf_pkg_is_housekeeping(cpu))
-			return cpu;
-	}
-
-	return cpumask_any_but(&dom->cpus, gone);
-}
-
 static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 {
 	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
@@ -212,7 +184,7 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 		return 0;
 
 	/* Hotplug alone changes dom->cpus, one CPU at a time. */
-	to = perf_pkg_choose_heir(dom, cpu);
+	to = perf_pkg_choose_cpu(dom, cpu);
 	last = to >= nr_cpu_ids;
 	if (dom->cpu == cpu)
 		WRITE_ONCE(dom->cpu, last ? -1 : to);
@@ -332,6 +304,7 @@ void perf_pkg_destroy(struct perf_pkg *pp)
 {
 	unsigned int i;
 
+	pp->ppmu->pp = NULL;
 	cpuhp_state_remove_instance_nocalls(pp->hp_state, &pp->hp_node);
 	cpuhp_remove_multi_state(pp->hp_state);
 

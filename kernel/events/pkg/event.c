@@ -33,12 +33,8 @@ static void perf_pkg_event_destroy(struct perf_event *event)
 	perf_pkg_event_put(pe);
 }
 
-/* Events of the engine have no overflow: there is nothing to throttle or restart. */
-static void perf_pkg_event_start(struct perf_event *event, int flags)
-{
-}
-
-static void perf_pkg_event_stop(struct perf_event *event, int flags)
+/* ->start() and ->stop(): without overflow there is nothing to throttle or restart. */
+static void perf_pkg_event_nop(struct perf_event *event, int flags)
 {
 }
 
@@ -103,6 +99,8 @@ static int perf_pkg_event_check(struct perf_event *event, struct perf_pkg_desc *
 	return ppmu->counts_domains ? perf_allow_cpu() : 0;
 }
 
+static const unsigned int perf_pkg_no_slot, perf_pkg_one_slot = 1;
+
 /* The domain of a CPU event. As in the core, -ENODEV is for a CPU that is offline. */
 static struct perf_pkg_domain *perf_pkg_event_domain(struct perf_event *event,
 						     struct perf_pkg *pp)
@@ -140,7 +138,7 @@ static int perf_pkg_select_domain(struct perf_event *event, struct perf_pkg *pp,
 	if (cpu >= 0)
 		event->cpu = cpu;
 	pe->first = dom->idx;
-	pe->nr = 1;
+	pe->nr = &perf_pkg_one_slot;
 
 	return 0;
 }
@@ -160,7 +158,7 @@ static int perf_pkg_select_slots(struct perf_event *event, struct perf_pkg *pp,
 	}
 
 	if (event->attach_state & PERF_ATTACH_TASK) {
-		pe->all_domains = true;
+		pe->nr = &pp->nr_domains;
 		pe->mask = mask;
 		return 0;
 	}
@@ -170,7 +168,7 @@ static int perf_pkg_select_slots(struct perf_event *event, struct perf_pkg *pp,
 		return PTR_ERR(dom);
 
 	pe->first = dom->idx;
-	pe->nr = !mask || mask & BIT_ULL(dom->idx);
+	pe->nr = !mask || mask & BIT_ULL(dom->idx) ? &perf_pkg_one_slot : &perf_pkg_no_slot;
 
 	return 0;
 }
@@ -189,7 +187,6 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg *pp,
 	pe->age = true;
 	pe->first = leader->first;
 	pe->nr = leader->nr;
-	pe->all_domains = leader->all_domains;
 	pe->mask = leader->mask;
 
 	return 0;
@@ -259,14 +256,6 @@ static int perf_pkg_event_init(struct perf_event *event)
 	return 0;
 }
 
-static void perf_pkg_undo_register(struct perf_pkg_pmu *ppmu)
-{
-	ppmu->pmu.attr_update = ppmu->pp->driver_groups;
-	kfree(ppmu->pp->groups);
-	perf_pkg_destroy(ppmu->pp);
-	ppmu->pp = NULL;
-}
-
 /**
  * perf_pkg_register() - register a PMU whose counters exist once per domain
  * @ppmu:	The PMU, filled in by the driver; in use until perf_pkg_unregister()
@@ -280,7 +269,7 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 {
 	struct pmu *pmu = &ppmu->pmu;
 	struct perf_pkg *pp;
-	int ret = -ENOMEM;
+	int ret;
 
 	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
 		return -EINVAL;
@@ -293,16 +282,10 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 		return PTR_ERR(pp);
 
 	ppmu->pp = pp;
-	pp->driver_groups	= pmu->attr_update;
-	pp->groups		= perf_pkg_create_groups(ppmu);
-	if (!pp->groups)
-		goto undo;
-
-	pmu->attr_update	= pp->groups;
 	pmu->capabilities	|= PERF_PMU_CAP_NO_EXCLUDE;
 	pmu->event_init		= perf_pkg_event_init;
-	pmu->start		= perf_pkg_event_start;
-	pmu->stop		= perf_pkg_event_stop;
+	pmu->start		= perf_pkg_event_nop;
+	pmu->stop		= perf_pkg_event_nop;
 	if (ppmu->counts_domains)
 		perf_pkg_window_init_pmu(pmu);
 	else
@@ -310,12 +293,8 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 
 	ret = perf_pmu_register(pmu, name, -1);
 	if (ret)
-		goto undo;
+		perf_pkg_destroy(pp);
 
-	return 0;
-
-undo:
-	perf_pkg_undo_register(ppmu);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(perf_pkg_register);
@@ -329,6 +308,6 @@ EXPORT_SYMBOL_GPL(perf_pkg_register);
 void perf_pkg_unregister(struct perf_pkg_pmu *ppmu)
 {
 	perf_pmu_unregister(&ppmu->pmu);
-	perf_pkg_undo_register(ppmu);
+	perf_pkg_destroy(ppmu->pp);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_unregister);

@@ -69,7 +69,7 @@ enum perf_pkg_slot_state {
  * @ok_seq:	What @fail_seq was before the last read that succeeded
  *
  * Writers of @value and @stamp are the CPUs of the domain with interrupts off: under
- * perf_pkg_domain::lock if perf_pkg_needs_lock(), else lock-free.
+ * perf_pkg_domain::lock if perf_pkg_counter::locked, else lock-free.
  */
 struct perf_pkg_slot {
 	atomic64_t			value;
@@ -109,7 +109,7 @@ enum perf_pkg_pass_flags {
  *		under @lock, is read without it.
  * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
  * @lock:	Taken with interrupts off, by the timer, by the first event of a
- *		counter in the domain, by events that perf_pkg_needs_lock() and at
+ *		counter in the domain, by those of a locked counter and at
  *		hotplug. Only the hrtimer base lock and what the driver's ->read()
  *		takes nest inside. Never held across hrtimer_cancel().
  * @timer:	Refreshes @slots
@@ -159,8 +159,6 @@ struct perf_pkg_domain {
  * @max_age_us:	Age from which on read(2) refreshes a value, in us. 0: never.
  * @errors:	Failed hardware reads
  * @next_id:	For perf_pkg_counter::id. Under @mutex.
- * @groups:	pmu::attr_update: that of the driver, and the engine's. Constant.
- * @driver_groups: That of the driver. Constant.
  * @hp_state:	CPU hotplug state, set up when the PMU is registered, so that it is
  *		torn down before those of what the driver reads. Constant.
  * @hp_node:	For its callbacks
@@ -181,8 +179,6 @@ struct perf_pkg {
 	unsigned int			max_age_us;
 	atomic64_t			errors;
 	unsigned int			next_id;
-	const struct attribute_group	**groups;
-	const struct attribute_group	**driver_groups;
 	enum cpuhp_state		hp_state;
 	struct hlist_node		hp_node;
 	struct perf_pkg_domain		* __percpu *cpu_domain;
@@ -194,10 +190,9 @@ struct perf_pkg {
 /**
  * struct perf_pkg_event - what the engine knows of an event and its children
  * @counter:	What the event monitors. Constant.
- * @first:	Index of the first slot to sum. Constant.
- * @nr:		Number of slots to sum, unless @all_domains. Constant.
- * @all_domains: Sum the slots of all domains, or of those in @mask. Constant.
  * @age:	The event reports the age of the count, not the count. Constant.
+ * @first:	Index of the first slot to sum. Constant.
+ * @nr:		Number of slots to sum: a constant, or perf_pkg::nr_domains
  * @mask:	If not 0: sum only the slots with these indices. Constant.
  * @window:	What a domain event reports, see window.c. Written by the CPU of the
  *		event with interrupts off, as are the next three.
@@ -209,10 +204,9 @@ struct perf_pkg {
  */
 struct perf_pkg_event {
 	struct perf_pkg_counter	*counter;
-	unsigned int		first;
-	unsigned int		nr;
-	bool			all_domains;
 	bool			age;
+	unsigned int		first;
+	const unsigned int	*nr;
 	u64			mask;
 	atomic64_t		window;
 	u64			closed;
@@ -224,26 +218,45 @@ struct perf_pkg_event {
 
 /* slot.c: values and their age */
 
-bool perf_pkg_is_stale(const struct perf_pkg_slot *slot);
-bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot);
 u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot);
 void perf_pkg_slot_set_stamp(struct perf_pkg_slot *slot, s64 stamp);
 void perf_pkg_slot_lose_baseline(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
-bool perf_pkg_needs_lock(const struct perf_pkg_counter *counter);
-bool perf_pkg_is_task_level(const struct perf_pkg_counter *counter);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
 int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 
 static inline struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
 {
-	return *this_cpu_ptr(pp->cpu_domain);
+	return this_cpu_read(*pp->cpu_domain);
+}
+
+/* A level that may change while no event of the counter is scheduled in */
+static inline bool perf_pkg_is_task_level(const struct perf_pkg_counter *counter)
+{
+	return counter->desc.level && !counter->pp->ppmu->counts_domains;
+}
+
+/* Whether a read failed and none succeeded since. If false, load the value only after this. */
+static inline bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
+{
+	int fail_seq = atomic_read(&slot->fail_seq);
+
+	/* Pairs with the release in perf_pkg_slot_set_ok(). */
+	return smp_load_acquire(&slot->ok_seq) != fail_seq;
+}
+
+/* Whether nothing can move the value now. If true, load the value only after this. */
+static inline bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot)
+{
+	/* Pairs with the release in perf_pkg_slot_put(). */
+	return !atomic_read_acquire(&slot->active) &&
+	       !perf_pkg_is_task_level(slot->counter) && !perf_pkg_is_stale(slot);
 }
 
 /* timer.c: the timer of a domain */
 
 bool perf_pkg_event_is_enabled(struct perf_event *event);
 bool perf_pkg_is_housekeeping(unsigned int cpu);
-unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom);
+unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except);
 void perf_pkg_timer_init(struct perf_pkg_domain *dom);
 void perf_pkg_timer_arm(struct perf_pkg_domain *dom);
 void perf_pkg_timer_kick(struct perf_pkg_domain *dom);
@@ -270,25 +283,31 @@ void perf_pkg_destroy(struct perf_pkg *pp);
 
 /* read.c: what events report of slots, in any context */
 
-bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx);
-u64 perf_pkg_sum(const struct perf_pkg_event *pe);
 u64 perf_pkg_age(const struct perf_pkg_event *pe);
 void perf_pkg_refresh_older(const struct perf_pkg_event *pe);
+int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf_event *),
+			  struct perf_event *event, u64 *count);
 
-/* For tracing: to be taken before the value, which must not be older than that */
-static inline u64 perf_pkg_age_traced(const struct perf_pkg_event *pe)
+static inline bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
 {
-	return trace_perf_pkg_read_enabled() ? perf_pkg_age(pe) : 0;
+	if (unlikely(pe->mask))
+		return idx < BITS_PER_TYPE(pe->mask) && pe->mask & BIT_ULL(idx);
+
+	return idx - pe->first < READ_ONCE(*pe->nr);
 }
 
-/* The end of a ->count() that returns @value */
-static inline int perf_pkg_report(const struct perf_pkg_event *pe, u64 value, u64 age)
+/* ->count() of an event, whose value @fn returns. Without "age" and tracing no call. */
+static __always_inline int perf_pkg_count(struct perf_event *event, u64 *count,
+					  u64 (*fn)(struct perf_event *))
 {
-	struct perf_pkg_counter *counter = pe->counter;
+	const struct perf_pkg_event *pe = event->pmu_private;
 
-	trace_perf_pkg_read(counter->pp->name, counter->id, value, age);
+	if (unlikely(pe->age) || trace_perf_pkg_read_enabled())
+		return perf_pkg_count_traced(pe, fn, event, count);
 
-	return unlikely(READ_ONCE(counter->ended)) ? -ENODEV : 0;
+	*count = fn(event);
+
+	return unlikely(READ_ONCE(pe->counter->ended)) ? -ENODEV : 0;
 }
 
 /* task.c and window.c: the methods of PMUs that count tasks, and domains */
@@ -299,6 +318,5 @@ void perf_pkg_window_init_pmu(struct pmu *pmu);
 /* sysfs.c */
 
 bool perf_pkg_interval_valid(const struct perf_pkg_pmu *ppmu, unsigned int us);
-const struct attribute_group **perf_pkg_create_groups(const struct perf_pkg_pmu *ppmu);
 
 #endif /* _KERNEL_EVENTS_PKG_INTERNAL_H */

@@ -106,35 +106,6 @@
  * CPU hotplug: see domain.c. Readers in all contexts: read.c.
  */
 
-/* Whether publishers of the counter must hold perf_pkg_domain::lock */
-bool perf_pkg_needs_lock(const struct perf_pkg_counter *counter)
-{
-	return counter->desc.level || counter->pp->ppmu->counts_domains;
-}
-
-/* A level that may change while no event of the counter is scheduled in */
-bool perf_pkg_is_task_level(const struct perf_pkg_counter *counter)
-{
-	return counter->desc.level && !counter->pp->ppmu->counts_domains;
-}
-
-/* Whether a read failed and none succeeded since. If false, load the value only after this. */
-bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
-{
-	int fail_seq = atomic_read(&slot->fail_seq);
-
-	/* Pairs with the release in perf_pkg_slot_set_ok(). */
-	return smp_load_acquire(&slot->ok_seq) != fail_seq;
-}
-
-/* Whether nothing can move the value now. If true, load the value only after this. */
-bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot)
-{
-	/* Pairs with the release in perf_pkg_slot_put(). */
-	return !atomic_read_acquire(&slot->active) &&
-	       !perf_pkg_is_task_level(slot->counter) && !perf_pkg_is_stale(slot);
-}
-
 /* When the value was read, 0 if it has no age */
 u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot)
 {
@@ -240,15 +211,15 @@ static void perf_pkg_slot_set(struct perf_pkg_slot *slot, u64 raw, s64 *delta)
 
 /*
  * Reads the hardware on this CPU once and publishes the value. Interrupts are off,
- * @stamp is the time before the read. The domain is locked if perf_pkg_needs_lock(),
+ * @stamp is the time before the read. The domain is locked if the counter wants that,
  * and until the first read has succeeded.
  */
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	struct perf_pkg_counter *counter = slot->counter;
 	bool online = cpumask_test_cpu(smp_processor_id(), &dom->cpus);
-	bool live, needs_lock = perf_pkg_needs_lock(counter);
 	struct perf_pkg *pp = dom->pp;
+	bool live;
 	int ret, fail_seq;
 	s64 delta = 0;
 	u64 raw;
@@ -260,7 +231,7 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u6
 	 * A CPU that comes or goes counts for its tasks. What it cannot refresh
 	 * afterwards it does not publish.
 	 */
-	if (!online && (needs_lock || perf_pkg_this_domain(pp) != dom))
+	if (!online && (counter->locked || perf_pkg_this_domain(pp) != dom))
 		return 0;
 
 	/* Pairs with the release in perf_pkg_slot_set_failed(): read after that one. */
@@ -274,7 +245,7 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u6
 
 	if (live && !counter->desc.level) {
 		ret = perf_pkg_slot_raise(slot, raw, &delta);
-		if (ret && !needs_lock) {
+		if (ret && !counter->locked) {
 			perf_pkg_slot_set_ok(slot, fail_seq);
 			return -EAGAIN;
 		}
@@ -307,8 +278,7 @@ failed:
 int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE &&
-	    !perf_pkg_needs_lock(slot->counter))
+	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE && !slot->counter->locked)
 		return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
 
 	guard(raw_spinlock)(&dom->lock);

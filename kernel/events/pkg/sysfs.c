@@ -4,6 +4,7 @@
  */
 #include <linux/cpumask.h>
 #include <linux/device.h>
+#include <linux/export.h>
 #include <linux/kernel.h>
 #include <linux/kstrtox.h>
 #include <linux/minmax.h>
@@ -146,10 +147,11 @@ static umode_t perf_pkg_attr_visible(struct kobject *kobj, struct attribute *att
 	return attr != &dev_attr_cpumask.attr || pp->ppmu->counts_domains ? attr->mode : 0;
 }
 
-static const struct attribute_group perf_pkg_group = {
+const struct attribute_group perf_pkg_group = {
 	.attrs		= perf_pkg_attrs,
 	.is_visible	= perf_pkg_attr_visible,
 };
+EXPORT_SYMBOL_GPL(perf_pkg_group);
 
 PMU_FORMAT_ATTR(domains, "config1:0-63");
 
@@ -163,11 +165,12 @@ static umode_t perf_pkg_format_visible(struct kobject *kobj, struct attribute *a
 	return perf_pkg_from_dev(kobj_to_dev(kobj))->ppmu->counts_domains ? 0 : attr->mode;
 }
 
-static const struct attribute_group perf_pkg_format_group = {
+const struct attribute_group perf_pkg_format_group = {
 	.name		= "format",
 	.attrs		= perf_pkg_format_attrs,
 	.is_visible	= perf_pkg_format_visible,
 };
+EXPORT_SYMBOL_GPL(perf_pkg_format_group);
 
 PMU_EVENT_ATTR_STRING(age, perf_pkg_age_attr, "event=0xff");
 PMU_EVENT_ATTR_STRING(age.unit, perf_pkg_age_unit, "ns");
@@ -182,33 +185,8 @@ static struct attribute *perf_pkg_event_attrs[] = {
 	NULL,
 };
 
-static const struct attribute_group perf_pkg_event_group = {
+const struct attribute_group perf_pkg_event_group = {
 	.name	= "events",
 	.attrs	= perf_pkg_event_attrs,
 };
-
-static const struct attribute_group *perf_pkg_groups[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-};
-
-/* For pmu::attr_update: those of the driver, which may be NULL, and those of the engine */
-const struct attribute_group **perf_pkg_create_groups(const struct perf_pkg_pmu *ppmu)
-{
-	const struct attribute_group **groups, **driver = ppmu->pmu.attr_update;
-	unsigned int nr = 0;
-
-	while (driver && driver[nr])
-		nr++;
-
-	groups = kcalloc(nr + ARRAY_SIZE(perf_pkg_groups) + 1, sizeof(*groups), GFP_KERNEL);
-	if (!groups)
-		return NULL;
-
-	if (nr)
-		memcpy(groups, driver, nr * sizeof(*groups));
-	memcpy(groups + nr, perf_pkg_groups, sizeof(perf_pkg_groups));
-
-	return groups;
-}
+EXPORT_SYMBOL_GPL(perf_pkg_event_group);

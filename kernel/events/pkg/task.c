@@ -7,6 +7,7 @@
  * did. ->del() publishes a count, so that it is exact while nothing counts for it. A
  * level is left to the timer, which refreshes it while its tasks sleep, too.
  */
+#include <linux/bitops.h>
 #include <linux/irqflags.h>
 #include <linux/perf_event.h>
 
@@ -29,7 +30,8 @@ static int perf_pkg_task_add(struct perf_event *event, int flags)
 	perf_pkg_slot_get(dom, &counter->slot[dom->idx]);
 	if (ppmu->start)
 		ppmu->start(counter, event);
-	perf_event_update_userpage(event);
+	if (rcu_access_pointer(event->rb))
+		perf_event_update_userpage(event);
 
 	return 0;
 }
@@ -51,7 +53,8 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 	if (!counter->desc.level || !READ_ONCE(pp->interval_us))
 		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot);
 	perf_pkg_slot_put(slot);
-	perf_event_update_userpage(event);
+	if (rcu_access_pointer(event->rb))
+		perf_event_update_userpage(event);
 }
 
 /*
@@ -97,27 +100,37 @@ static void perf_pkg_task_read(struct perf_event *event)
 	perf_pkg_refresh_older(pe);
 }
 
-static int perf_pkg_task_count(struct perf_event *event, u64 *count)
+static u64 perf_pkg_task_value(struct perf_event *event)
 {
-	struct perf_pkg_event *pe = event->pmu_private;
-	u64 reset, age;
+	const struct perf_pkg_event *pe = event->pmu_private;
+	const struct perf_pkg_counter *counter = pe->counter;
+	const struct perf_pkg_slot *end, *slot = &counter->slot[pe->first];
+	u64 mask = pe->mask, sum;
 
-	*count = 0;
-	if (event->parent)
-		return 0;
+	sum = counter->desc.level ? 0 : -local64_read(&event->count);
+	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
+	smp_rmb();
 
-	age = perf_pkg_age_traced(pe);
-	if (pe->age) {
-		*count = perf_pkg_age(pe);
-		return perf_pkg_report(pe, *count, age);
+	if (unlikely(mask)) {
+		for (; mask; mask &= mask - 1)
+			sum += atomic64_read(&slot[__ffs64(mask)].value);
+		return sum;
 	}
 
-	reset = pe->counter->desc.level ? 0 : local64_read(&event->count);
-	/* Pairs with smp_mb() in perf_event_reset_count(): no value is older than the reset. */
-	smp_rmb();
-	*count = perf_pkg_sum(pe) - reset;
+	for (end = slot + READ_ONCE(*pe->nr); slot < end; slot++)
+		sum += atomic64_read(&slot->value);
 
-	return perf_pkg_report(pe, *count, age);
+	return sum;
+}
+
+static int perf_pkg_task_count(struct perf_event *event, u64 *count)
+{
+	if (unlikely(event->parent)) {
+		*count = 0;
+		return 0;
+	}
+
+	return perf_pkg_count(event, count, perf_pkg_task_value);
 }
 
 void perf_pkg_task_init_pmu(struct pmu *pmu)

@@ -60,21 +60,23 @@ bool perf_pkg_is_housekeeping(unsigned int cpu)
 	       housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN);
 }
 
-/* This CPU if it is a housekeeping CPU of the domain, else another one, else any */
-unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom)
+/*
+ * This CPU if it is a housekeeping CPU of the domain, else another one, else any;
+ * nr_cpu_ids: none. Not @except, unless that is -1.
+ */
+unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except)
 {
-	unsigned int cpu, here = smp_processor_id();
-	bool local = cpumask_test_cpu(here, &dom->cpus);
+	int cpu, here = raw_smp_processor_id();
 
-	if (local && perf_pkg_is_housekeeping(here))
+	if (here != except && cpumask_test_cpu(here, &dom->cpus) && perf_pkg_is_housekeeping(here))
 		return here;
 
 	for_each_cpu(cpu, &dom->cpus) {
-		if (perf_pkg_is_housekeeping(cpu))
+		if (cpu != except && perf_pkg_is_housekeeping(cpu))
 			return cpu;
 	}
 
-	return local ? here : cpumask_first(&dom->cpus);
+	return cpumask_any_but(&dom->cpus, except);
 }
 
 /* Arming and stopping */
@@ -119,7 +121,7 @@ void perf_pkg_timer_arm(struct perf_pkg_domain *dom)
 	if (dom->timer_cpu >= 0 || !perf_pkg_timer_wanted(dom))
 		return;
 
-	cpu = perf_pkg_choose_cpu(dom);
+	cpu = perf_pkg_choose_cpu(dom, -1);
 	if (cpu == smp_processor_id())
 		perf_pkg_timer_start(dom);
 	else if (cpu < nr_cpu_ids)

@@ -191,22 +191,20 @@ static void perf_pkg_window_read(struct perf_event *event)
 	raw_spin_unlock(&dom->lock);
 }
 
+static u64 perf_pkg_window_since_reset(struct perf_event *event)
+{
+	const struct perf_pkg_event *pe = event->pmu_private;
+	u64 reset = pe->counter->desc.level ? 0 : local64_read(&event->count);
+
+	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
+	smp_rmb();
+
+	return (perf_pkg_window_value(pe) - reset) & PERF_PKG_WINDOW_MASK;
+}
+
 static int perf_pkg_window_count(struct perf_event *event, u64 *count)
 {
-	struct perf_pkg_event *pe = event->pmu_private;
-	u64 reset, age = perf_pkg_age_traced(pe);
-
-	if (pe->age) {
-		*count = perf_pkg_age(pe);
-		return perf_pkg_report(pe, *count, age);
-	}
-
-	reset = pe->counter->desc.level ? 0 : local64_read(&event->count);
-	/* Pairs with smp_mb() in perf_event_reset_count(): no value is older than the reset. */
-	smp_rmb();
-	*count = (perf_pkg_window_value(pe) - reset) & PERF_PKG_WINDOW_MASK;
-
-	return perf_pkg_report(pe, *count, age);
+	return perf_pkg_count(event, count, perf_pkg_window_since_reset);
 }
 
 void perf_pkg_window_init_pmu(struct pmu *pmu)

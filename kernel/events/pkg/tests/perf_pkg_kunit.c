@@ -214,6 +214,7 @@ static struct attribute *test_no_attrs[] = { NULL };
 static const struct attribute_group test_format = { .name = "format", .attrs = test_no_attrs };
 static const struct attribute_group test_events = { .name = "events", .attrs = test_no_attrs };
 static const struct attribute_group *test_groups[] = { &test_format, &test_events, NULL };
+static const struct attribute_group *test_update[] = { PERF_PKG_ATTR_GROUPS, NULL };
 
 /* perf_event_create_kernel_counter() makes no groups. */
 static int test_group_event_init(struct perf_event *event)
@@ -236,6 +237,7 @@ static int test_register(struct perf_pkg_pmu *ppmu)
 	ppmu->pmu = (struct pmu){
 		.task_ctx_nr	= ppmu == test_tasks ? perf_sw_context : perf_invalid_context,
 		.attr_groups	= test_groups,
+		.attr_update	= test_update,
 	};
 	ret = perf_pkg_register(ppmu, ppmu == test_tasks ? "perf_pkg_tasks" : "perf_pkg_domains");
 	if (ret)
@@ -351,6 +353,15 @@ static void test_reset(struct perf_event *event)
 	local64_add(count, &event->count);
 }
 
+/* With interrupts off: reads a counter in the domain of this CPU */
+static void test_refresh_here(void *info)
+{
+	struct perf_pkg_counter *counter = info;
+	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
+
+	perf_pkg_publish_here(dom, &counter->slot[dom->idx]);
+}
+
 static struct perf_pkg_counter *test_counter(struct perf_event *event)
 {
 	return ((struct perf_pkg_event *)event->pmu_private)->counter;
@@ -393,11 +404,6 @@ static void test_advance(int domain, s64 by)
 {
 	atomic64_add(by, &tst.hw[domain]);
 	udelay(TEST_FRESH_US + 1);
-}
-
-static void test_refresh_here(void *counter)
-{
-	perf_pkg_refresh(counter);
 }
 
 /* In the domain of its CPU, or for a task event in domain 0 */
@@ -550,13 +556,13 @@ static void perf_pkg_counts_in_sequence(struct kunit *test)
 static void test_newer_value(struct perf_pkg_counter *counter)
 {
 	atomic64_add(10, &tst.hw[0]);
-	perf_pkg_refresh(counter);
+	test_refresh_here(counter);
 }
 
 static void test_failing_read(struct perf_pkg_counter *counter)
 {
 	WRITE_ONCE(tst.err, -EIO);
-	perf_pkg_refresh(counter);
+	test_refresh_here(counter);
 	WRITE_ONCE(tst.err, 0);
 }
 
@@ -733,7 +739,7 @@ static int test_switch(struct perf_event *event, unsigned int age_us, unsigned i
 	for (i = 0; i < 1000; i++) {
 		guard(irqsave)();
 		start = ktime_get_mono_fast_ns();
-		perf_pkg_refresh(test_counter(event));
+		test_refresh_here(test_counter(event));
 		event->pmu->count(event, &before);
 		udelay(age_us);
 		reads = test_reads(event);
@@ -744,7 +750,7 @@ static int test_switch(struct perf_event *event, unsigned int age_us, unsigned i
 		reads = test_reads(event) - reads;
 		if (ktime_get_mono_fast_ns() - start >= limit)
 			continue;
-		perf_pkg_refresh(test_counter(event));
+		test_refresh_here(test_counter(event));
 		event->pmu->count(event, count);
 		*count -= before;
 		return reads;

@@ -3,10 +3,16 @@
 #define _PKG_CLOCK_H
 
 #include <linux/perf_event.h>
+#include <linux/topology.h>
 #include <linux/types.h>
 
 #define PKG_CLOCK_EVENT_RUNTIME	0x01
 #define PKG_CLOCK_EVENT_CLOCK	0x02
+
+static inline int pkg_clock_package(unsigned int cpu)
+{
+	return topology_physical_package_id(cpu);
+}
 
 /* pkg_clock_busy.c: how long each CPU was not idle */
 int pkg_clock_busy_get(void);

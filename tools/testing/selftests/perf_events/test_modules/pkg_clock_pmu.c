@@ -80,6 +80,8 @@ struct pkg_clock_counter {
 	u64				event;
 	/* A CPU event: its CPU, else -1 */
 	int				cpu;
+	/* Where it has run. A CPU that is offline has counted, too. */
+	struct cpumask			cpus;
 	struct pkg_clock_cpu __percpu	*hw;
 };
 
@@ -104,6 +106,9 @@ static void pkg_clock_start(struct perf_pkg_counter *counter, struct perf_event 
 
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return;
+
+	if (!cpumask_test_cpu(smp_processor_id(), &pc->cpus))
+		cpumask_set_cpu(smp_processor_id(), &pc->cpus);
 
 	hw = this_cpu_ptr(pc->hw);
 	write_seqcount_begin(&hw->seq);
@@ -210,7 +215,7 @@ static u64 pkg_clock_time(void)
 static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
-	int package = perf_pkg_package_id(smp_processor_id());
+	int package = pkg_clock_package(smp_processor_id());
 	int cpu, ret;
 
 	ret = pkg_clock_fault(package);
@@ -223,14 +228,8 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 	}
 
 	*value = 0;
-	if (pc->cpu >= 0) {
-		*value = pkg_clock_read_cpu(pc, pc->cpu);
-		return 0;
-	}
-
-	/* A CPU that is offline has counted, too. */
-	for_each_possible_cpu(cpu) {
-		if (perf_pkg_package_id(cpu) == package)
+	for_each_cpu(cpu, &pc->cpus) {
+		if (pkg_clock_package(cpu) == package)
 			*value += pkg_clock_read_cpu(pc, cpu);
 	}
 
@@ -357,13 +356,19 @@ static const struct attribute_group *pkg_clock_groups[] = {
 	NULL,
 };
 
+static const struct attribute_group *pkg_clock_attr_update[] = {
+	PERF_PKG_ATTR_GROUPS,
+	NULL,
+};
+
 #define PKG_CLOCK_PMU							\
 	.pmu = {							\
 		.module		= THIS_MODULE,				\
 		.task_ctx_nr	= perf_sw_context,			\
 		.attr_groups	= pkg_clock_groups,			\
+		.attr_update	= pkg_clock_attr_update,		\
 	},								\
-	.domain_id	= perf_pkg_package_id,				\
+	.domain_id	= pkg_clock_package,				\
 	.event_init	= pkg_clock_event_init,				\
 	.counter_init	= pkg_clock_counter_init,			\
 	.counter_exit	= pkg_clock_counter_exit,			\
@@ -392,7 +397,7 @@ static struct perf_pkg_pmu pkg_clock_ipi = {
 
 static int pkg_clock_domain_read(struct perf_pkg_counter *counter, u64 *value)
 {
-	int cpu, package = perf_pkg_package_id(smp_processor_id());
+	int cpu, package = pkg_clock_package(smp_processor_id());
 	int ret;
 
 	ret = pkg_clock_fault(package);
@@ -406,7 +411,7 @@ static int pkg_clock_domain_read(struct perf_pkg_counter *counter, u64 *value)
 
 	*value = 0;
 	for_each_possible_cpu(cpu) {
-		if (perf_pkg_package_id(cpu) == package)
+		if (pkg_clock_package(cpu) == package)
 			*value += pkg_clock_busy_ns(cpu);
 	}
 
@@ -476,9 +481,10 @@ static struct perf_pkg_pmu pkg_clock_domain = {
 		.module		= THIS_MODULE,
 		.task_ctx_nr	= perf_sw_context,
 		.attr_groups	= pkg_clock_domain_groups,
+		.attr_update	= pkg_clock_attr_update,
 	},
 	.counts_domains	= true,
-	.domain_id	= perf_pkg_package_id,
+	.domain_id	= pkg_clock_package,
 	.event_init	= pkg_clock_domain_event_init,
 	.counter_init	= pkg_clock_domain_counter_init,
 	.counter_exit	= pkg_clock_domain_counter_exit,

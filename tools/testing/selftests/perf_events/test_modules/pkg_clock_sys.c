@@ -19,7 +19,6 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/perf_event.h>
-#include <linux/perf_pkg.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
 
@@ -58,7 +57,7 @@ static void pkg_clock_sys_publish(struct pkg_clock_sys_slot *slot)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		if (perf_pkg_package_id(cpu) == slot->package)
+		if (pkg_clock_package(cpu) == slot->package)
 			runtime += pkg_clock_busy_ns(cpu);
 	}
 
@@ -109,7 +108,7 @@ static void pkg_clock_sys_start_all(void)
 
 	pkg_clock_sys_nr = 0;
 	for_each_online_cpu(cpu) {
-		package = perf_pkg_package_id(cpu);
+		package = pkg_clock_package(cpu);
 		if (pkg_clock_sys_nr == PKG_CLOCK_SYS_MAX || pkg_clock_sys_has(package))
 			continue;
 		slot = &pkg_clock_sys_slots[pkg_clock_sys_nr++];
