@@ -1,5 +1,6 @@
 /*
- * Counters that exist once per package: RDT monitoring and RAPL energy for TCG
+ * Counters that exist once per package: RDT monitoring and RAPL energy for TCG.
+ * And RDT's classes of service, which are kept and checked, but limit nothing.
  *
  * All of it derives from one thing that is measured: the nanoseconds of
  * QEMU_CLOCK_VIRTUAL that a vCPU was not halted. They are charged to the vCPU
@@ -40,9 +41,13 @@ OBJECT_DECLARE_SIMPLE_TYPE(PkgCounters, PKG_COUNTERS)
 #define MSR_PKG_ENERGY_STATUS       0x611
 #define MSR_DRAM_ENERGY_STATUS      0x619
 #define MSR_PP0_ENERGY_STATUS       0x639
+#define MSR_IA32_L3_QOS_CFG         0xc81
 #define MSR_IA32_QM_EVTSEL          0xc8d
 #define MSR_IA32_QM_CTR             0xc8e
 #define MSR_IA32_PQR_ASSOC          0xc8f
+#define MSR_IA32_L3_QOS_MASK        0xc90       /* and those that follow, by class */
+#define MSR_IA32_L2_QOS_EXT_BW_THRTL 0xd50
+#define MSR_AMD_L3_QOS_BW_CONTROL   0xc0000200
 #define MSR_AMD_RAPL_POWER_UNIT     0xc0010299
 #define MSR_AMD_CORE_ENERGY_STATUS  0xc001029a
 #define MSR_AMD_PKG_ENERGY_STATUS   0xc001029b
@@ -52,6 +57,15 @@ OBJECT_DECLARE_SIMPLE_TYPE(PkgCounters, PKG_COUNTERS)
 #define QM_RMID                     MAKE_64BIT_MASK(0, 10)
 #define QM_CTR_ERROR                (1ULL << 63)
 #define QM_CTR_UNAVAILABLE          (1ULL << 62)
+#define PQR_ASSOC_CLOSID_SHIFT      32
+
+/* Bits of a mask of the L3, and those of them that devices share */
+#define INTEL_MASK_BITS             11
+#define INTEL_MASK_SHAREABLE        0x600
+#define AMD_MASK_BITS               16
+/* Bandwidth: Intel delays by up to 90 %; AMD has a limit, and a bit above it for none */
+#define INTEL_MAX_DELAY             90
+#define AMD_LIMIT_BITS              11
 
 /* Test MSRs: 0x52, an item, a domain (or a core's index) and an RMID */
 #define TEST_MSR(msr)               (((msr) >> 24) == 0x52)
@@ -81,9 +95,16 @@ enum {
 
 #define MAX_DOMAINS                 256
 #define MAX_RMIDS                   1024
+#define MAX_CLASSES                 64
 #define CPUID_7_0_EBX_PQM           (1U << 12)
+#define CPUID_7_0_EBX_RDT_A         (1U << 15)
+#define CPUID_10_0_EBX_L3           (1U << 1)
+#define CPUID_10_0_EBX_BANDWIDTH    (1U << 3)
+#define CPUID_10_1_ECX_CDP          (1U << 2)
+#define CPUID_10_3_ECX_LINEAR       (1U << 2)
 #define CPUID_APM_RAPL              (1U << 14)
-#define OCCUPANCY_DECAY_NS          (50 * SCALE_MS)
+#define CPUID_8000_0008_EBX_MBE     (1U << 6)
+#define CPUID_8000_0020_EBX_L3MBE   (1U << 1)
 
 typedef struct {
     bool running;
@@ -93,18 +114,21 @@ typedef struct {
     int64_t entered;            /* executing since then */
     uint64_t executed_ns;       /* before that; less what PAUSE was charged */
     uint32_t rmid;
+    uint32_t closid;
     uint64_t evtsel;
 } PkgVcpu;
 
 typedef struct {
     uint64_t ns[MAX_RMIDS];     /* the truth: vCPUs' time under an RMID */
     uint64_t fill_ns[MAX_RMIDS]; /* the part of it still in the cache */
-    int64_t last[MAX_RMIDS];    /* when an RMID ran last */
     uint32_t cpus[MAX_RMIDS];   /* how many vCPUs' PQR_ASSOC name an RMID */
     uint64_t offset[RDT_ITEMS][MAX_RMIDS];
     bool lost[RDT_ITEMS][MAX_RMIDS]; /* and nobody has read that */
     uint64_t evtsel;
     uint64_t fault;
+    uint64_t cdp;               /* code and data have masks of their own */
+    uint64_t mask[MAX_CLASSES];
+    uint64_t bandwidth[MAX_CLASSES];
 } L3Domain;
 
 typedef struct {
@@ -120,6 +144,8 @@ struct PkgCounters {
     uint32_t width_offset;      /* as enumerated: bits beyond 24; AMD: 0 is 44 */
     uint32_t rate;              /* bytes per microsecond of a running vCPU */
     uint32_t cache;             /* bytes an RMID can occupy in one L3 */
+    uint32_t l3_size;           /* bytes */
+    uint32_t classes;           /* of service; 0: no allocation */
     bool amd_tracking;
     bool amd_lost;
     uint32_t energy_unit;       /* 1 / 2^n joules */
@@ -180,18 +206,28 @@ static PkgVcpu *vcpu_of(PkgCounters *s, CPUX86State *env)
     return &s->vcpus[env_cpu(env)->cpu_index];
 }
 
-static uint64_t occupancy_cap_ns(PkgCounters *s)
+/*
+ * What an RMID brings into an L3 takes the place of what is there, used or not: each of the
+ * others, and what is free, loses in proportion to its size. With all that it can occupy
+ * an RMID goes on to bring in lines, and others go on to lose theirs.
+ */
+static void fill(PkgCounters *s, L3Domain *d, unsigned rmid, uint64_t ns)
 {
-    return muldiv64(s->cache, 1000, s->rate);
-}
+    uint64_t others = muldiv64(s->l3_size, 1000, s->rate) - d->fill_ns[rmid];
+    uint64_t low, high;
 
-/* An RMID loses what it had in the cache while it does not run, all within 50 ms */
-static uint64_t decayed(PkgCounters *s, L3Domain *d, unsigned rmid, int64_t now)
-{
-    int64_t idle = MIN(MAX(now - d->last[rmid], 0), OCCUPANCY_DECAY_NS);
-    uint64_t lost = muldiv64(occupancy_cap_ns(s), idle, OCCUPANCY_DECAY_NS);
-
-    return d->fill_ns[rmid] > lost ? d->fill_ns[rmid] - lost : 0;
+    for (unsigned i = 0; i <= s->max_rmid; i++) {
+        if (i == rmid || !d->fill_ns[i]) {
+            continue;
+        }
+        mulu64(&low, &high, d->fill_ns[i], MIN(ns, others));
+        /* Rounded up, or the last of it would stay for ever */
+        if (divu128(&low, &high, others)) {
+            low++;
+        }
+        d->fill_ns[i] -= low;
+    }
+    d->fill_ns[rmid] = MIN(d->fill_ns[rmid] + ns, muldiv64(s->cache, 1000, s->rate));
 }
 
 static void charge(PkgCounters *s, CPUX86State *env, int64_t now)
@@ -202,10 +238,8 @@ static void charge(PkgCounters *s, CPUX86State *env, int64_t now)
         L3Domain *d = s->l3[l3_id(env)];
         uint64_t ns = now - v->since;
 
-        d->fill_ns[v->rmid] = MIN(decayed(s, d, v->rmid, v->since) + ns,
-                                  occupancy_cap_ns(s));
+        fill(s, d, v->rmid, ns);
         d->ns[v->rmid] += ns;
-        d->last[v->rmid] = now;
         v->busy_ns += ns;
     }
     v->since = now;
@@ -276,13 +310,13 @@ void x86_pkg_counters_pause(CPUX86State *env, unsigned charged)
 
 /* RDT monitoring: everything below with the lock held and all vCPUs charged */
 
-static uint64_t rdt_truth(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid, int64_t now)
+static uint64_t rdt_truth(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid)
 {
     uint64_t bytes = muldiv64(d->ns[rmid], s->rate, 1000);
 
     switch (item) {
     case ITEM_OCCUPANCY:
-        return muldiv64(decayed(s, d, rmid, now), s->rate, 1000);
+        return muldiv64(d->fill_ns[rmid], s->rate, 1000);
     case ITEM_LOCAL:
         return bytes - bytes / 4;
     default:
@@ -290,9 +324,9 @@ static uint64_t rdt_truth(PkgCounters *s, L3Domain *d, unsigned item, unsigned r
     }
 }
 
-static uint64_t rdt_units(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid, int64_t now)
+static uint64_t rdt_units(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid)
 {
-    return rdt_truth(s, d, item, rmid, now) / s->scale;
+    return rdt_truth(s, d, item, rmid) / s->scale;
 }
 
 static unsigned rdt_width(PkgCounters *s, CPUX86State *env)
@@ -308,7 +342,7 @@ static uint64_t *evtsel_of(PkgCounters *s, CPUX86State *env)
     return s->amd_tracking ? &s->l3[l3_id(env)]->evtsel : &vcpu_of(s, env)->evtsel;
 }
 
-static uint64_t rdt_read(PkgCounters *s, CPUX86State *env, int64_t now)
+static uint64_t rdt_read(PkgCounters *s, CPUX86State *env)
 {
     L3Domain *d = s->l3[l3_id(env)];
     uint64_t evtsel = *evtsel_of(s, env);
@@ -328,39 +362,123 @@ static uint64_t rdt_read(PkgCounters *s, CPUX86State *env, int64_t now)
         d->lost[event][rmid] = false;
         return QM_CTR_UNAVAILABLE;
     }
-    return (rdt_units(s, d, event, rmid, now) + d->offset[event][rmid]) &
+    return (rdt_units(s, d, event, rmid) + d->offset[event][rmid]) &
            MAKE_64BIT_MASK(0, rdt_width(s, env));
 }
 
 /* From now on the counter shows @val */
-static void rdt_push(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid,
-                     uint64_t val, int64_t now)
+static void rdt_push(PkgCounters *s, L3Domain *d, unsigned item, unsigned rmid, uint64_t val)
 {
-    d->offset[item][rmid] = val - rdt_units(s, d, item, rmid, now);
+    d->offset[item][rmid] = val - rdt_units(s, d, item, rmid);
 }
 
-static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val, int64_t now)
+static PkgMsrResult rdt_associate(PkgCounters *s, CPUX86State *env, uint64_t val)
 {
     L3Domain *d = s->l3[l3_id(env)];
     PkgVcpu *v = vcpu_of(s, env);
+    uint32_t rmid = val, closid = val >> PQR_ASSOC_CLOSID_SHIFT;
 
-    /* Without allocation there are no classes of service: bits 63:32 are reserved */
-    if (val > s->max_rmid) {
+    /* Without allocation bits 63:32 are reserved */
+    if (rmid > s->max_rmid || (closid && closid >= s->classes)) {
         return PKG_MSR_GP;
     }
-    if (val == v->rmid) {
+    v->closid = closid;
+    if (rmid == v->rmid) {
         return PKG_MSR_DONE;
     }
     d->cpus[v->rmid]--;
-    v->rmid = val;
-    if (!d->cpus[val]++ && s->amd_tracking) {
-        d->fill_ns[val] = 0;
-        rdt_push(s, d, ITEM_TOTAL, val, 0, now);
-        rdt_push(s, d, ITEM_LOCAL, val, 0, now);
-        d->lost[ITEM_TOTAL][val] = s->amd_lost;
-        d->lost[ITEM_LOCAL][val] = s->amd_lost;
+    v->rmid = rmid;
+    if (!d->cpus[rmid]++ && s->amd_tracking) {
+        d->fill_ns[rmid] = 0;
+        rdt_push(s, d, ITEM_TOTAL, rmid, 0);
+        rdt_push(s, d, ITEM_LOCAL, rmid, 0);
+        d->lost[ITEM_TOTAL][rmid] = s->amd_lost;
+        d->lost[ITEM_LOCAL][rmid] = s->amd_lost;
     }
     return PKG_MSR_DONE;
+}
+
+/* RDT allocation: the registers of an L3's classes */
+
+static uint32_t bandwidth_msr(CPUX86State *env)
+{
+    return IS_AMD_CPU(env) ? MSR_AMD_L3_QOS_BW_CONTROL : MSR_IA32_L2_QOS_EXT_BW_THRTL;
+}
+
+static bool is_class_msr(PkgCounters *s, CPUX86State *env, uint32_t msr)
+{
+    return s->classes && (msr == MSR_IA32_L3_QOS_CFG ||
+                          msr - MSR_IA32_L3_QOS_MASK < MAX_CLASSES ||
+                          msr - bandwidth_msr(env) < MAX_CLASSES);
+}
+
+/* NULL: of a class too high */
+static uint64_t *class_reg(PkgCounters *s, CPUX86State *env, uint32_t msr)
+{
+    L3Domain *d = s->l3[l3_id(env)];
+
+    if (msr == MSR_IA32_L3_QOS_CFG) {
+        return &d->cdp;
+    }
+    if (msr - MSR_IA32_L3_QOS_MASK < s->classes) {
+        return &d->mask[msr - MSR_IA32_L3_QOS_MASK];
+    }
+    if (msr - bandwidth_msr(env) < s->classes) {
+        return &d->bandwidth[msr - bandwidth_msr(env)];
+    }
+    return NULL;
+}
+
+static uint64_t mask_bits(CPUX86State *env)
+{
+    return MAKE_64BIT_MASK(0, IS_AMD_CPU(env) ? AMD_MASK_BITS : INTEL_MASK_BITS);
+}
+
+static bool class_val_is_valid(CPUX86State *env, uint32_t msr, uint64_t val)
+{
+    if (msr == MSR_IA32_L3_QOS_CFG) {
+        return val <= 1;
+    }
+    if (msr - MSR_IA32_L3_QOS_MASK >= MAX_CLASSES) {
+        return IS_AMD_CPU(env) ? !(val >> (AMD_LIMIT_BITS + 1)) : val <= INTEL_MAX_DELAY;
+    }
+    if (val & ~mask_bits(env)) {
+        return false;
+    }
+    /* Intel wants 1s, and no gap between them: adding the lowest carries through all */
+    return IS_AMD_CPU(env) || (val && !(val & (val + (val & -val))));
+}
+
+static PkgMsrResult class_read(PkgCounters *s, CPUX86State *env, uint32_t msr, uint64_t *val)
+{
+    uint64_t *reg = class_reg(s, env, msr);
+
+    if (!reg) {
+        return PKG_MSR_GP;
+    }
+    *val = *reg;
+    return PKG_MSR_DONE;
+}
+
+static PkgMsrResult class_write(PkgCounters *s, CPUX86State *env, uint32_t msr, uint64_t val)
+{
+    uint64_t *reg = class_reg(s, env, msr);
+
+    if (!reg || !class_val_is_valid(env, msr, val)) {
+        return PKG_MSR_GP;
+    }
+    *reg = val;
+    return PKG_MSR_DONE;
+}
+
+/* No limits */
+static void class_reset(CPUX86State *env, L3Domain *d)
+{
+    d->cdp = 0;
+    for (unsigned i = 0; i < MAX_CLASSES; i++) {
+        d->mask[i] = mask_bits(env);
+        d->bandwidth[i] = IS_AMD_CPU(env) ? 1 << AMD_LIMIT_BITS : 0;
+    }
 }
 
 /* RAPL, likewise */
@@ -445,9 +563,9 @@ static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, boo
             return PKG_MSR_GP;
         }
         if (write) {
-            rdt_push(s, d, item, rmid, *val, now);
+            rdt_push(s, d, item, rmid, *val);
         } else {
-            *val = rdt_truth(s, d, item, rmid, now);
+            *val = rdt_truth(s, d, item, rmid);
         }
         return PKG_MSR_DONE;
     case ITEM_ENERGY_PKG:
@@ -491,9 +609,10 @@ static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, boo
     }
 }
 
-static bool is_ours(CPUX86State *env, uint32_t msr)
+static bool is_ours(PkgCounters *s, CPUX86State *env, uint32_t msr)
 {
     return TEST_MSR(msr) || is_energy_unit(env, msr) || energy_item(env, msr) ||
+           is_class_msr(s, env, msr) ||
            (msr >= MSR_IA32_QM_EVTSEL && msr <= MSR_IA32_PQR_ASSOC);
 }
 
@@ -502,7 +621,7 @@ PkgMsrResult x86_pkg_counters_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *va
     PkgCounters *s = counters;
     int64_t now;
 
-    if (!s || !is_ours(env, msr)) {
+    if (!s || !is_ours(s, env, msr)) {
         return PKG_MSR_NOT_OURS;
     }
     QEMU_LOCK_GUARD(&s->lock);
@@ -513,15 +632,19 @@ PkgMsrResult x86_pkg_counters_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *va
     if (energy_item(env, msr)) {
         return energy_read(s, env, energy_item(env, msr), val, now);
     }
+    if (is_class_msr(s, env, msr)) {
+        return class_read(s, env, msr, val);
+    }
     switch (msr) {
     case MSR_IA32_PQR_ASSOC:
-        *val = vcpu_of(s, env)->rmid;
+        *val = (uint64_t)vcpu_of(s, env)->closid << PQR_ASSOC_CLOSID_SHIFT |
+               vcpu_of(s, env)->rmid;
         break;
     case MSR_IA32_QM_EVTSEL:
         *val = *evtsel_of(s, env);
         break;
     case MSR_IA32_QM_CTR:
-        *val = rdt_read(s, env, now);
+        *val = rdt_read(s, env);
         break;
     default:
         /* Power in 1/8 W, energy, time in 1/1024 s */
@@ -535,7 +658,7 @@ PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val
     PkgCounters *s = counters;
     int64_t now;
 
-    if (!s || !is_ours(env, msr)) {
+    if (!s || !is_ours(s, env, msr)) {
         return PKG_MSR_NOT_OURS;
     }
     QEMU_LOCK_GUARD(&s->lock);
@@ -543,9 +666,12 @@ PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val
     if (TEST_MSR(msr)) {
         return test_access(s, msr, &val, true, now);
     }
+    if (is_class_msr(s, env, msr)) {
+        return class_write(s, env, msr, val);
+    }
     switch (msr) {
     case MSR_IA32_PQR_ASSOC:
-        return rdt_associate(s, env, val, now);
+        return rdt_associate(s, env, val);
     case MSR_IA32_QM_EVTSEL:
         if (val & ~(QM_EVTSEL_EVENT | QM_RMID << QM_EVTSEL_RMID_SHIFT)) {
             return PKG_MSR_GP;
@@ -557,6 +683,34 @@ PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val
     }
 }
 
+static void class_cpuid(PkgCounters *s, CPUX86State *env, uint32_t index, uint32_t count,
+                        uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
+{
+    bool amd = IS_AMD_CPU(env);
+
+    if (index == 7 && count == 0) {
+        *ebx |= CPUID_7_0_EBX_RDT_A;
+    } else if (index == 0x10 && count == 0) {
+        *ebx = CPUID_10_0_EBX_L3 | (amd ? 0 : CPUID_10_0_EBX_BANDWIDTH);
+    } else if (index == 0x10 && count == 1) {
+        *eax = (amd ? AMD_MASK_BITS : INTEL_MASK_BITS) - 1;
+        *ebx = amd ? 0 : INTEL_MASK_SHAREABLE;
+        *ecx = CPUID_10_1_ECX_CDP;
+        *edx = s->classes - 1;
+    } else if (index == 0x10 && count == 3 && !amd) {
+        *eax = INTEL_MAX_DELAY - 1;
+        *ecx = CPUID_10_3_ECX_LINEAR;
+        *edx = s->classes - 1;
+    } else if (index == 0x80000008 && amd) {
+        *ebx |= CPUID_8000_0008_EBX_MBE;
+    } else if (index == 0x80000020 && count == 0 && amd) {
+        *ebx = CPUID_8000_0020_EBX_L3MBE;
+    } else if (index == 0x80000020 && count == 1 && amd) {
+        *eax = AMD_LIMIT_BITS;
+        *edx = s->classes - 1;
+    }
+}
+
 void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
                             uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
@@ -564,6 +718,9 @@ void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
 
     if (!s || index > (index < 0x80000000 ? env->cpuid_level : env->cpuid_xlevel)) {
         return;
+    }
+    if (s->classes) {
+        class_cpuid(s, env, index, count, eax, ebx, ecx, edx);
     }
     if (index == 7 && count == 0) {
         *ebx |= CPUID_7_0_EBX_PQM;
@@ -595,7 +752,9 @@ static void pkg_counters_reset(void *opaque)
         s->l3[l3_id(env)]->cpus[v->rmid]--;
         s->l3[l3_id(env)]->cpus[0]++;
         s->l3[l3_id(env)]->evtsel = 0;
+        class_reset(env, s->l3[l3_id(env)]);
         v->rmid = 0;
+        v->closid = 0;
         v->evtsel = 0;
         v->running = false;
     }
@@ -616,6 +775,14 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
                    MAX_RMIDS - 1);
         return;
     }
+    if (s->cache > s->l3_size) {
+        error_setg(errp, "l3-size cannot be less than cache");
+        return;
+    }
+    if (s->classes == 1 || s->classes > MAX_CLASSES) {
+        error_setg(errp, "classes is 0, or 2 to %d", MAX_CLASSES);
+        return;
+    }
     if (s->energy_unit > 19 || s->dram_unit > 19) {
         error_setg(errp, "energy-unit and dram-unit go up to 19 (2 microjoules)");
         return;
@@ -630,8 +797,15 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
     }
     s->vcpus = g_new0(PkgVcpu, s->nr_vcpus);
     CPU_FOREACH(cs) {
-        unsigned id = l3_id(cs->env_ptr);
+        CPUX86State *env = cs->env_ptr;
+        unsigned id = l3_id(env);
 
+        if (s->classes) {
+            env->cpuid_level = MAX(env->cpuid_level, 0x10);
+        }
+        if (s->classes && IS_AMD_CPU(env)) {
+            env->cpuid_xlevel = MAX(env->cpuid_xlevel, 0x80000020);
+        }
         if (!s->l3[id]) {
             s->l3[id] = g_new0(L3Domain, 1);
         }
@@ -647,6 +821,8 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_UINT32("width-offset", PkgCounters, width_offset, 0),
     DEFINE_PROP_UINT32("rate", PkgCounters, rate, 1000),
     DEFINE_PROP_UINT32("cache", PkgCounters, cache, 8 << 20),
+    DEFINE_PROP_UINT32("l3-size", PkgCounters, l3_size, 16 << 20),
+    DEFINE_PROP_UINT32("classes", PkgCounters, classes, 8),
     DEFINE_PROP_BOOL("amd-tracking", PkgCounters, amd_tracking, false),
     DEFINE_PROP_BOOL("amd-lost", PkgCounters, amd_lost, false),
     DEFINE_PROP_UINT32("energy-unit", PkgCounters, energy_unit, 14),
@@ -667,7 +843,7 @@ static void pkg_counters_class_init(ObjectClass *class, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(class);
 
-    dc->desc = "RDT monitoring and RAPL energy counters of all packages (TCG)";
+    dc->desc = "RDT monitoring and allocation, and RAPL energy counters, of all packages (TCG)";
     dc->realize = pkg_counters_realize;
     dc->hotpluggable = false;
     dc->vmsd = &pkg_counters_vmstate;
