@@ -96,6 +96,7 @@ enum {
 #define MAX_DOMAINS                 256
 #define MAX_RMIDS                   1024
 #define MAX_CLASSES                 64
+#define CHARGE_STEP_NS              10000
 #define CPUID_7_0_EBX_PQM           (1U << 12)
 #define CPUID_7_0_EBX_RDT_A         (1U << 15)
 #define CPUID_10_0_EBX_L3           (1U << 1)
@@ -108,7 +109,6 @@ enum {
 
 typedef struct {
     bool running;
-    int64_t since;              /* charged up to here */
     uint64_t busy_ns;
     bool executing;
     int64_t entered;            /* executing since then */
@@ -156,6 +156,7 @@ struct PkgCounters {
     uint32_t dram_busy_mw;
 
     QemuMutex lock;
+    int64_t charged;            /* all vCPUs, up to here */
     PkgVcpu *vcpus;             /* by cpu_index */
     unsigned nr_vcpus;
     L3Domain *l3[MAX_DOMAINS];
@@ -230,38 +231,38 @@ static void fill(PkgCounters *s, L3Domain *d, unsigned rmid, uint64_t ns)
     d->fill_ns[rmid] = MIN(d->fill_ns[rmid] + ns, muldiv64(s->cache, 1000, s->rate));
 }
 
-static void charge(PkgCounters *s, CPUX86State *env, int64_t now)
-{
-    PkgVcpu *v = vcpu_of(s, env);
-
-    if (v->running && now > v->since) {
-        L3Domain *d = s->l3[l3_id(env)];
-        uint64_t ns = now - v->since;
-
-        fill(s, d, v->rmid, ns);
-        d->ns[v->rmid] += ns;
-        v->busy_ns += ns;
-    }
-    v->since = now;
-}
-
+/* In steps that are small beside an L3: RMIDs that run at the same time share it */
 static int64_t charge_all(PkgCounters *s)
 {
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
     CPUState *cs;
 
-    CPU_FOREACH(cs) {
-        charge(s, cs->env_ptr, now);
+    while (s->charged < now) {
+        int64_t ns = MIN(now - s->charged, CHARGE_STEP_NS);
+        bool idle = true;
+
+        CPU_FOREACH(cs) {
+            PkgVcpu *v = vcpu_of(s, cs->env_ptr);
+            L3Domain *d = s->l3[l3_id(cs->env_ptr)];
+
+            if (v->running) {
+                fill(s, d, v->rmid, ns);
+                d->ns[v->rmid] += ns;
+                v->busy_ns += ns;
+                idle = false;
+            }
+        }
+        s->charged = idle ? now : s->charged + ns;
     }
     return now;
 }
 
-static void set_running(PkgCounters *s, CPUX86State *env, bool running, int64_t now)
+static void set_running(PkgCounters *s, CPUX86State *env, bool running)
 {
     PkgVcpu *v = vcpu_of(s, env);
 
     if (v->running != running) {
-        charge(s, env, now);
+        charge_all(s);
         v->running = running;
     }
 }
@@ -278,7 +279,7 @@ void x86_pkg_counters_enter(CPUX86State *env)
     now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
     vcpu_of(s, env)->entered = now;
     vcpu_of(s, env)->executing = true;
-    set_running(s, env, true, now);
+    set_running(s, env, true);
 }
 
 void x86_pkg_counters_exit(CPUX86State *env, bool halted)
@@ -295,7 +296,7 @@ void x86_pkg_counters_exit(CPUX86State *env, bool halted)
     v = vcpu_of(s, env);
     v->executed_ns += now - v->entered;
     v->executing = false;
-    set_running(s, env, !halted, now);
+    set_running(s, env, !halted);
 }
 
 void x86_pkg_counters_pause(CPUX86State *env, unsigned charged)
