@@ -26,25 +26,33 @@ struct perf_pkg_slot;
 #define PERF_PKG_INTERVAL_MIN_US	100U
 #define PERF_PKG_INTERVAL_MAX_US	1000000000U
 
+/* For pmu::attr_update of every PMU: knobs and "cpumask", "domains", and "age" */
 extern const struct attribute_group perf_pkg_group;
 extern const struct attribute_group perf_pkg_format_group;
 extern const struct attribute_group perf_pkg_event_group;
 
-/* What every PMU has in its pmu::attr_update: knobs, "cpumask", "domains" and "age" */
-#define PERF_PKG_ATTR_GROUPS	&perf_pkg_group, &perf_pkg_format_group, &perf_pkg_event_group
-
 /**
  * struct perf_pkg_desc - what an event monitors
  * @key:	Events with the same non-zero key share one counter. 0: the event
- *		has a counter of its own; always so in a PMU that counts tasks.
+ *		has a counter of its own; in a PMU that counts tasks always so unless
+ *		it is @shared.
+ * @shared:	In a PMU that counts tasks: the value is that of other tasks as well, in
+ *		all domains, so it may change while no event of the counter is scheduled
+ *		in. It is refreshed as long as the oldest event is enabled, and that one
+ *		reports it; others with the same @key report 0 meanwhile.
  * @level:	The value is a level that may fall, such as bytes in a cache. Else
  *		it is a count, which only grows.
  * @width:	Bits after which the hardware value of a count wraps, 1 to 64. It
  *		must not advance by half of that range or more between two reads:
  *		that is taken for a step back.
+ * @object:	Optional. What @key stands for, so that no other object gets the
+ *		same key meanwhile. It is for perf_pkg_pmu::counter_init(), which
+ *		takes a reference of its own. perf_pkg_pmu::put drops this one.
  */
 struct perf_pkg_desc {
 	u64		key;
+	bool		shared;
+	void		*object;
 	bool		level;
 	unsigned int	width;
 };
@@ -57,9 +65,12 @@ struct perf_pkg_desc {
  * @mask:	Bits of a hardware value. Constant.
  * @id:		Names the counter in tracepoints. Constant.
  * @locked:	It is read under perf_pkg_domain::lock. Constant.
+ * @background:	In a PMU that counts tasks: shared, or a level. Constant.
  * @ended:	There is nothing to count any more, see perf_pkg_counter_end()
  * @ref:	One for each event that is not inherited
- * @event:	Without a key: the event, NULL once that is closed. Under RCU.
+ * @events:	Its events but for inherited ones and "age", the oldest first. Under the
+ *		mutex of the PMU.
+ * @event:	The oldest one, NULL: it is closed. Under RCU.
  * @node:	With a key: entry in the PMU's list, under its mutex
  * @rcu:	Readers of a count may be in an NMI
  *
@@ -73,8 +84,10 @@ struct perf_pkg_counter {
 	u64			mask;
 	unsigned int		id;
 	bool			locked;
+	bool			background;
 	bool			ended;
 	refcount_t		ref;
+	struct list_head	events;
 	struct perf_event	*event;
 	struct list_head	node;
 	struct rcu_head		rcu;
@@ -83,7 +96,7 @@ struct perf_pkg_counter {
 /**
  * struct perf_pkg_pmu - a PMU whose counters exist once per domain
  * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups (with
- *		groups "format" and "events"), @attr_update (PERF_PKG_ATTR_GROUPS and
+ *		groups "format" and "events"), @attr_update (the three groups above and
  *		its own), @task_ctx_nr and PERF_PMU_CAP_* flags; the engine sets all
  *		methods.
  * @counts_domains: Its counts are free-running: the hardware counts for a whole
@@ -101,20 +114,36 @@ struct perf_pkg_counter {
  *		Task context, may sleep. Returns 0 or -errno: -EINVAL for what the
  *		PMU does not have. -ENODEV, -EBUSY and -ENOSPC make perf give up the
  *		other events of its list, too.
+ * @put:	Drops the reference to perf_pkg_desc::object that @event_init took. Required
+ *		if there are such. Task context, may sleep.
  * @counter_init: Optional. Gets the new @counter what it needs, from the hardware or
  *		in memory. Task context, may sleep, perhaps under the mutex of a
  *		CPU's context unless the PMU is in perf_sw_context, so without the
  *		CPU hotplug lock. Returns 0 or -errno.
  * @counter_exit: Optional. Undoes @counter_init. Task context, may sleep, perhaps under
  *		the mutex of a task's context.
- * @inherit:	Optional. @child is a task event of @counter that a fork inherited; its
- *		task, perf_event::hw.target, does not run yet. Task context of the
- *		parent, under the mutex of its context; may sleep.
+ * @join:	Optional. @event is about to be an event of @counter, which may have
+ *		others. Context and return values as for @counter_init; @counter_exit
+ *		undoes it.
+ * @lost:	Optional. Returns whether @counter counts the task of @event no more. Task
+ *		context, for read(2), which fails then.
  * @read:	Reads @counter in the domain of the calling CPU, with interrupts off.
  *		Reads of one counter in a domain are serialized, except for the
  *		counts of a PMU that counts tasks. Returns 0 or -errno: the last good
  *		value then stays and gets older. -EAGAIN says that the hardware has no
  *		value yet; other errors are counted.
+ * @sweep:	Optional, for a PMU that counts domains and whose counters may be sums
+ *		of many hardware registers: @read returns the sum of what is known then,
+ *		and does not read the hardware. @sweep reads at most one register of
+ *		@counter, in the domain of the calling CPU, that was not read at or after
+ *		@since, a time of ktime_get_mono_fast_ns(). Returns 0 if none is left,
+ *		-EINPROGRESS if there may be some, or -errno as for @read. It is called
+ *		again with the same @since until it does not return -EINPROGRESS, unless
+ *		a new sweep begins with another @since. The slot's stamp is @since then.
+ * @is_swept:	With @sweep: whether @counter is the sum of several registers just now.
+ *		If so, only the timer and CPU hotplug read it, in slices; a window opens
+ *		and closes with the value of the last sweep, and read(2) ignores
+ *		max_age_us. Else its register is read at once, as by any other PMU.
  * @start:	Optional. @event is scheduled in on this CPU: count for it. Interrupts
  *		off, the event's context locked. Not called by a PMU that counts
  *		domains.
@@ -134,12 +163,17 @@ struct perf_pkg_pmu {
 	int		(*domain_id)(unsigned int cpu);
 	int		(*event_init)(struct perf_event *event,
 				      struct perf_pkg_desc *desc);
+	void		(*put)(void *object);
 	int		(*counter_init)(struct perf_pkg_counter *counter,
 					struct perf_event *event);
 	void		(*counter_exit)(struct perf_pkg_counter *counter);
-	void		(*inherit)(struct perf_pkg_counter *counter,
-				   struct perf_event *child);
+	int		(*join)(struct perf_pkg_counter *counter,
+				struct perf_event *event);
+	bool		(*lost)(struct perf_pkg_counter *counter,
+				struct perf_event *event);
 	int		(*read)(struct perf_pkg_counter *counter, u64 *value);
+	int		(*sweep)(struct perf_pkg_counter *counter, u64 since);
+	bool		(*is_swept)(const struct perf_pkg_counter *counter);
 	void		(*start)(struct perf_pkg_counter *counter,
 				 struct perf_event *event);
 	void		(*stop)(struct perf_pkg_counter *counter,
@@ -155,7 +189,10 @@ struct perf_pkg_pmu {
 int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name);
 void perf_pkg_unregister(struct perf_pkg_pmu *ppmu);
 
-void perf_pkg_refresh_domains(struct perf_pkg_counter *counter);
+typedef void (*perf_pkg_domain_fn)(unsigned int domain, bool here, void *arg);
+
+void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
+			   perf_pkg_domain_fn fn, void *arg);
 void perf_pkg_counter_end(struct perf_pkg_counter *counter);
 
 unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter);

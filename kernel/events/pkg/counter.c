@@ -37,12 +37,26 @@ static void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_s
 	if (slot->state != PERF_PKG_SLOT_LIVE)
 		perf_pkg_slot_lose_baseline(dom, slot);
 
-	if (!first)
-		return;
-
-	list_add_tail(&slot->node, &dom->slots);
-	dom->nr_slots++;
+	if (first) {
+		list_add_tail(&slot->node, &dom->slots);
+		dom->nr_slots++;
+	}
 	perf_pkg_timer_arm(dom);
+}
+
+/* A shared counter is counted in all domains, wherever the tasks of its events are. */
+static void perf_pkg_enqueue_shared(struct perf_pkg_counter *counter)
+{
+	struct perf_pkg *pp = counter->pp;
+	unsigned int i;
+
+	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
+		guard(raw_spinlock_irqsave)(&pp->domain[i].lock);
+
+		counter->slot[i].state = PERF_PKG_SLOT_NO_BASELINE;
+		list_add_tail(&counter->slot[i].node, &pp->domain[i].slots);
+		pp->domain[i].nr_slots++;
+	}
 }
 
 /*
@@ -61,7 +75,9 @@ void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	atomic_inc_return(&slot->active);
 
 	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE)) {
+	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE) &&
+	    !(slot->counter->desc.shared && perf_pkg_is_stale(slot))) {
+		/* Of a shared counter one attempt will do: the timer makes others. */
 		guard(raw_spinlock)(&dom->lock);
 		perf_pkg_slot_enqueue(dom, slot);
 	}
@@ -135,8 +151,10 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	counter->desc = *desc;
 	counter->mask = GENMASK_ULL(desc->width - 1, 0);
 	/* Levels do not grow, and drivers keep state for free-running counters. */
-	counter->locked = desc->level || pp->ppmu->counts_domains;
+	counter->locked = desc->level || desc->shared || pp->ppmu->counts_domains;
+	counter->background = !pp->ppmu->counts_domains && (desc->level || desc->shared);
 	counter->id = pp->next_id++;
+	INIT_LIST_HEAD(&counter->events);
 	refcount_set(&counter->ref, 1);
 	for (i = 0; i < pp->max_domains; i++) {
 		INIT_LIST_HEAD(&counter->slot[i].node);
@@ -151,8 +169,8 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 
 	if (desc->key)
 		list_add_tail(&counter->node, &pp->counters);
-	else
-		counter->event = event;
+	if (desc->shared)
+		perf_pkg_enqueue_shared(counter);
 
 	return counter;
 
@@ -173,7 +191,7 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		return ERR_PTR(-EINVAL);
 
 	/* start() and stop() would affect every sharer. */
-	if (WARN_ON_ONCE(desc->key && !pp->ppmu->counts_domains))
+	if (WARN_ON_ONCE(desc->key && !pp->ppmu->counts_domains && !desc->shared))
 		return ERR_PTR(-EINVAL);
 
 	guard(mutex)(&pp->mutex);
@@ -246,24 +264,55 @@ void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_d
 	put_cpu();
 }
 
-/**
- * perf_pkg_refresh_domains() - read a counter now, in all domains
- * @counter:	The counter
- *
- * A domain whose CPUs come or go just now may be left out, unless CPU hotplug is
- * locked.
- *
- * Context: Task context, interrupts on. Waits for other CPUs.
- */
-void perf_pkg_refresh_domains(struct perf_pkg_counter *counter)
-{
-	struct perf_pkg *pp = counter->pp;
-	unsigned int i;
+struct perf_pkg_call {
+	struct perf_pkg_domain	*dom;
+	perf_pkg_domain_fn	fn;
+	void			*arg;
+};
 
-	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
-		perf_pkg_refresh_domain(counter, &pp->domain[i]);
+static void perf_pkg_call_here(void *info)
+{
+	struct perf_pkg_call *call = info;
+	struct perf_pkg_domain *dom = call->dom;
+
+	guard(raw_spinlock)(&dom->lock);
+
+	call->fn(dom->idx, cpumask_test_cpu(smp_processor_id(), &dom->cpus), call->arg);
 }
-EXPORT_SYMBOL_GPL(perf_pkg_refresh_domains);
+
+/**
+ * perf_pkg_call_domains() - change what a driver knows of each of its domains
+ * @ppmu:	The PMU
+ * @there:	Interrupt a CPU of each domain that has one, to call @fn there. Else, and
+ *		for the other domains, it is called on this CPU.
+ * @fn:		Called with the index of a domain while that is locked, so that nothing is
+ *		read in it, and with interrupts off; @here: this is one of its CPUs
+ * @arg:	For @fn
+ *
+ * Calls @fn also for domains that no CPU was in yet.
+ *
+ * Context: Task context, interrupts on. Waits for other CPUs if @there.
+ */
+void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
+			   perf_pkg_domain_fn fn, void *arg)
+{
+	struct perf_pkg *pp = ppmu->pp;
+	unsigned int i, cpu, this_cpu;
+
+	for (i = 0; i < pp->max_domains; i++) {
+		struct perf_pkg_call call = { .dom = &pp->domain[i], .fn = fn, .arg = arg };
+
+		this_cpu = get_cpu();
+		cpu = there && !cpumask_test_cpu(this_cpu, &call.dom->cpus) ?
+		      perf_pkg_choose_cpu(call.dom, -1) : this_cpu;
+		/* The CPU may have gone just now. */
+		if (cpu >= nr_cpu_ids ||
+		    smp_call_function_single(cpu, perf_pkg_call_here, &call, 1))
+			smp_call_function_single(this_cpu, perf_pkg_call_here, &call, 1);
+		put_cpu();
+	}
+}
+EXPORT_SYMBOL_GPL(perf_pkg_call_domains);
 
 /**
  * perf_pkg_nr_domains() - the largest number of domains there can be

@@ -63,14 +63,11 @@ static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
 	return dom;
 }
 
-typedef void (*perf_pkg_slot_fn)(struct perf_pkg_domain *, struct perf_pkg_slot *, u64 now);
-
 /* Calls @fn for all slots, on a CPU of the domain, with interrupts off for a slice at a time */
 static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn)
 {
-	struct perf_pkg_slot *slot;
+	u64 now, since = ktime_get_mono_fast_ns();
 	unsigned int left;
-	u64 now, end;
 
 	scoped_guard(raw_spinlock_irqsave, &dom->lock)
 		left = dom->nr_slots;
@@ -78,13 +75,7 @@ static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn
 	while (left) {
 		scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 			now = ktime_get_mono_fast_ns();
-			end = now + PERF_PKG_BUDGET_NS;
-			for (; left && now < end && !list_empty(&dom->slots); left--) {
-				slot = list_first_entry(&dom->slots, struct perf_pkg_slot, node);
-				list_rotate_left(&dom->slots);
-				fn(dom, slot, now);
-				now = ktime_get_mono_fast_ns();
-			}
+			perf_pkg_walk_slice(dom, fn, since, now, &left);
 			if (list_empty(&dom->slots))
 				return;
 		}
@@ -92,26 +83,29 @@ static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn
 	}
 }
 
-static void perf_pkg_slot_final_read(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-				     u64 now)
+static int perf_pkg_slot_final_read(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				    u64 stamp)
 {
-	if (!perf_pkg_is_quiescent(slot))
-		perf_pkg_publish(dom, slot, now);
+	return perf_pkg_is_quiescent(slot) ? 0 : perf_pkg_sweep(dom, slot, stamp);
 }
 
-static void perf_pkg_slot_retire(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-				 u64 now)
+static int perf_pkg_slot_retire(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				u64 stamp)
 {
 	if (slot->counter->desc.level)
 		atomic64_set(&slot->value, 0);
 	atomic64_set(&slot->stamp, 0);
+
+	return 0;
 }
 
 /* Nothing is active: the next event, or the timer for a level, reads the slot. */
-static void perf_pkg_slot_restart(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-				  u64 now)
+static int perf_pkg_slot_restart(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				 u64 stamp)
 {
 	perf_pkg_slot_lose_baseline(dom, slot);
+
+	return 0;
 }
 
 /* Another CPU has the domain's events from now on. */

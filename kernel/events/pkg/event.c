@@ -23,13 +23,37 @@ static void perf_pkg_event_put(struct perf_pkg_event *pe)
 	kfree_rcu(pe, rcu);
 }
 
+/* The oldest event of a counter is the one that counts. */
+static void perf_pkg_event_join(struct perf_pkg_event *pe)
+{
+	struct perf_pkg_counter *counter = pe->counter;
+
+	guard(mutex)(&counter->pp->mutex);
+
+	list_add_tail(&pe->node, &counter->events);
+	WRITE_ONCE(counter->event,
+		   list_first_entry(&counter->events, struct perf_pkg_event, node)->event);
+}
+
+static void perf_pkg_event_leave(struct perf_pkg_event *pe)
+{
+	struct perf_pkg_counter *counter = pe->counter;
+	struct perf_pkg_event *first;
+
+	guard(mutex)(&counter->pp->mutex);
+
+	list_del(&pe->node);
+	first = list_first_entry_or_null(&counter->events, struct perf_pkg_event, node);
+	WRITE_ONCE(counter->event, first ? first->event : NULL);
+}
+
 static void perf_pkg_event_destroy(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 
 	/* Children, or the "age" of the group, may hold the counter for longer. */
 	if (!event->parent && !pe->age)
-		WRITE_ONCE(pe->counter->event, NULL);
+		perf_pkg_event_leave(pe);
 	perf_pkg_event_put(pe);
 }
 
@@ -192,14 +216,14 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg *pp,
 	return 0;
 }
 
-static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp)
+static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp,
+				 struct perf_pkg_desc *desc)
 {
-	struct perf_pkg_desc desc = { .width = 64 };
 	struct perf_pkg_counter *counter;
 	struct perf_pkg_event *pe;
 	int ret;
 
-	ret = perf_pkg_event_check(event, &desc);
+	ret = perf_pkg_event_check(event, desc);
 	if (ret)
 		return ret;
 
@@ -212,20 +236,30 @@ static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp)
 	if (ret)
 		goto free;
 
-	if (pe->age) {
-		counter = perf_pkg_age_leader(event)->counter;
-		refcount_inc(&counter->ref);
-	} else {
-		counter = perf_pkg_counter_get(pp, &desc, event);
-		ret = PTR_ERR_OR_ZERO(counter);
-		if (ret)
-			goto free;
-	}
-	pe->counter = counter;
 	event->pmu_private = pe;
+	if (pe->age) {
+		pe->counter = perf_pkg_age_leader(event)->counter;
+		refcount_inc(&pe->counter->ref);
+		return 0;
+	}
+
+	counter = perf_pkg_counter_get(pp, desc, event);
+	ret = PTR_ERR_OR_ZERO(counter);
+	if (ret)
+		goto free;
+
+	ret = pp->ppmu->join ? pp->ppmu->join(counter, event) : 0;
+	if (ret)
+		goto put;
+
+	pe->counter = counter;
+	pe->event = event;
+	perf_pkg_event_join(pe);
 
 	return 0;
 
+put:
+	perf_pkg_counter_put(counter);
 free:
 	kfree(pe);
 	return ret;
@@ -234,6 +268,7 @@ free:
 static int perf_pkg_event_init(struct perf_event *event)
 {
 	struct perf_pkg_pmu *ppmu = container_of(event->pmu, struct perf_pkg_pmu, pmu);
+	struct perf_pkg_desc desc = { .width = 64 };
 	struct perf_pkg_event *pe;
 	int ret;
 
@@ -243,11 +278,11 @@ static int perf_pkg_event_init(struct perf_event *event)
 	if (event->parent) {
 		pe = event->parent->pmu_private;
 		refcount_inc(&pe->ref);
-		if (ppmu->inherit && !pe->age)
-			ppmu->inherit(pe->counter, event);
 		event->pmu_private = pe;
 	} else {
-		ret = perf_pkg_event_create(event, ppmu->pp);
+		ret = perf_pkg_event_create(event, ppmu->pp, &desc);
+		if (desc.object)
+			ppmu->put(desc.object);
 		if (ret)
 			return ret;
 	}

@@ -190,7 +190,11 @@ struct perf_pkg {
 /**
  * struct perf_pkg_event - what the engine knows of an event and its children
  * @counter:	What the event monitors. Constant.
+ * @node:	Entry in perf_pkg_counter::events
+ * @event:	The event, not one of its children. Constant.
  * @age:	The event reports the age of the count, not the count. Constant.
+ * @open:	All timers know that the event of a shared counter is enabled.
+ * @lost:	Its counter counts its task no more, see perf_pkg_pmu::lost.
  * @first:	Index of the first slot to sum. Constant.
  * @nr:		Number of slots to sum: a constant, or perf_pkg::nr_domains
  * @mask:	If not 0: sum only the slots with these indices. Constant.
@@ -204,7 +208,11 @@ struct perf_pkg {
  */
 struct perf_pkg_event {
 	struct perf_pkg_counter	*counter;
+	struct list_head	node;
+	struct perf_event	*event;
 	bool			age;
+	bool			open;
+	bool			lost;
 	unsigned int		first;
 	const unsigned int	*nr;
 	u64			mask;
@@ -221,18 +229,14 @@ struct perf_pkg_event {
 u64 perf_pkg_slot_stamp(const struct perf_pkg_slot *slot);
 void perf_pkg_slot_set_stamp(struct perf_pkg_slot *slot, s64 stamp);
 void perf_pkg_slot_lose_baseline(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+bool perf_pkg_is_swept(const struct perf_pkg_counter *counter);
+int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
 int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 
 static inline struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
 {
 	return this_cpu_read(*pp->cpu_domain);
-}
-
-/* A level that may change while no event of the counter is scheduled in */
-static inline bool perf_pkg_is_task_level(const struct perf_pkg_counter *counter)
-{
-	return counter->desc.level && !counter->pp->ppmu->counts_domains;
 }
 
 /* Whether a read failed and none succeeded since. If false, load the value only after this. */
@@ -248,11 +252,15 @@ static inline bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
 static inline bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot)
 {
 	/* Pairs with the release in perf_pkg_slot_put(). */
-	return !atomic_read_acquire(&slot->active) &&
-	       !perf_pkg_is_task_level(slot->counter) && !perf_pkg_is_stale(slot);
+	return !atomic_read_acquire(&slot->active) && !slot->counter->background &&
+	       !perf_pkg_is_stale(slot);
 }
 
 /* timer.c: the timer of a domain */
+
+/* Returns -EINPROGRESS to be called again for the slot */
+typedef int (*perf_pkg_slot_fn)(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
+				u64 stamp);
 
 bool perf_pkg_event_is_enabled(struct perf_event *event);
 bool perf_pkg_is_housekeeping(unsigned int cpu);
@@ -263,6 +271,8 @@ void perf_pkg_timer_kick(struct perf_pkg_domain *dom);
 void perf_pkg_timer_kick_locked(struct perf_pkg_domain *dom);
 void perf_pkg_timer_pause(struct perf_pkg_domain *dom);
 void perf_pkg_timer_resume(struct perf_pkg_domain *dom);
+u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 since,
+			u64 start, unsigned int *left);
 
 /* counter.c: counters, and which of their slots are in use */
 
@@ -307,7 +317,7 @@ static __always_inline int perf_pkg_count(struct perf_event *event, u64 *count,
 
 	*count = fn(event);
 
-	return unlikely(READ_ONCE(pe->counter->ended)) ? -ENODEV : 0;
+	return unlikely(READ_ONCE(pe->counter->ended) || READ_ONCE(pe->lost)) ? -ENODEV : 0;
 }
 
 /* task.c and window.c: the methods of PMUs that count tasks, and domains */

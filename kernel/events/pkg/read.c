@@ -39,7 +39,7 @@ int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf
 	*count = pe->age ? age : fn(event);
 	trace_perf_pkg_read(counter->pp->name, counter->id, *count, age);
 
-	return READ_ONCE(counter->ended) ? -ENODEV : 0;
+	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }
 
 /*
@@ -53,7 +53,7 @@ void perf_pkg_refresh_older(const struct perf_pkg_event *pe)
 	unsigned int i, end = pe->first + READ_ONCE(*pe->nr);
 	u64 now, stamp;
 
-	if (!max_age)
+	if (!max_age || perf_pkg_is_swept(pe->counter))
 		return;
 
 	now = ktime_get_mono_fast_ns();

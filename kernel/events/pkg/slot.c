@@ -209,12 +209,21 @@ static void perf_pkg_slot_set(struct perf_pkg_slot *slot, u64 raw, s64 *delta)
 	atomic64_set(&slot->value, raw);
 }
 
+/* Whether the counter has several registers: only the timer and hotplug read it. */
+bool perf_pkg_is_swept(const struct perf_pkg_counter *counter)
+{
+	const struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
+
+	return ppmu->sweep && ppmu->is_swept(counter);
+}
+
 /*
  * Reads the hardware on this CPU once and publishes the value. Interrupts are off,
  * @stamp is the time before the read. The domain is locked if the counter wants that,
- * and until the first read has succeeded.
+ * and until the first read has succeeded. -EINPROGRESS: more registers are to be read
+ * before there is a value, by further calls with the same @stamp.
  */
-int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
+int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	struct perf_pkg_counter *counter = slot->counter;
 	bool online = cpumask_test_cpu(smp_processor_id(), &dom->cpus);
@@ -234,12 +243,20 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u6
 	if (!online && (counter->locked || perf_pkg_this_domain(pp) != dom))
 		return 0;
 
+	/* It was read, or came into use, after this pass began: the next one is for it. */
+	if (pp->ppmu->sweep && stamp < atomic64_read(&slot->stamp))
+		return 0;
+
 	/* Pairs with the release in perf_pkg_slot_set_failed(): read after that one. */
 	fail_seq = atomic_read_acquire(&slot->fail_seq);
 	/* Pairs with smp_store_release() below: ->baseline is valid. */
 	live = smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE;
 
-	ret = pp->ppmu->read(counter, &raw);
+	ret = pp->ppmu->sweep ? pp->ppmu->sweep(counter, stamp) : 0;
+	if (ret == -EINPROGRESS)
+		return ret;
+	if (!ret)
+		ret = pp->ppmu->read(counter, &raw);
 	if (ret)
 		goto failed;
 
@@ -272,6 +289,12 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u6
 failed:
 	perf_pkg_slot_set_failed(dom, slot, ret);
 	return ret;
+}
+
+/* The same at once. Of a swept counter the value of the last sweep stands. */
+int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
+{
+	return perf_pkg_is_swept(slot->counter) ? 0 : perf_pkg_sweep(dom, slot, stamp);
 }
 
 /* Reads a counter on this CPU, with interrupts off and the domain not locked */

@@ -5,13 +5,26 @@
  * An event sums the slots of its counter, in all domains where its task and those that
  * this has forked have been; a CPU event has the slot of its domain, for what its CPU
  * did. ->del() publishes a count, so that it is exact while nothing counts for it. A
- * level is left to the timer, which refreshes it while its tasks sleep, too.
+ * level, or a shared count, is left to the timer, which refreshes it while its tasks
+ * sleep, too, until the event is disabled. ->toggled() reads it at both ends.
  */
 #include <linux/bitops.h>
 #include <linux/irqflags.h>
 #include <linux/perf_event.h>
+#include <linux/sched.h>
 
 #include "internal.h"
+
+/* A shared counter is enabled by open() or exec(): its timers are armed in all domains. */
+static void perf_pkg_task_open(struct perf_pkg_event *pe)
+{
+	struct perf_pkg *pp = pe->counter->pp;
+	unsigned int i;
+
+	WRITE_ONCE(pe->open, true);
+	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
+		perf_pkg_timer_kick(&pp->domain[i]);
+}
 
 static int perf_pkg_task_add(struct perf_event *event, int flags)
 {
@@ -28,6 +41,8 @@ static int perf_pkg_task_add(struct perf_event *event, int flags)
 	/* For ->del(): the thread that brings a CPU up has it join its domain. */
 	event->hw.idx = dom->idx;
 	perf_pkg_slot_get(dom, &counter->slot[dom->idx]);
+	if (unlikely(counter->desc.shared && !READ_ONCE(pe->open)))
+		perf_pkg_task_open(pe);
 	if (ppmu->start)
 		ppmu->start(counter, event);
 	if (rcu_access_pointer(event->rb))
@@ -49,8 +64,8 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 	slot = &counter->slot[event->hw.idx];
 	if (pp->ppmu->stop)
 		pp->ppmu->stop(counter, event);
-	/* Without a timer this is the only read of a level, too. */
-	if (!counter->desc.level || !READ_ONCE(pp->interval_us))
+	/* Without a timer, or for a task that exits, this is the last read of any. */
+	if (!counter->background || !READ_ONCE(pp->interval_us) || current->flags & PF_EXITING)
 		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot);
 	perf_pkg_slot_put(slot);
 	if (rcu_access_pointer(event->rb))
@@ -58,27 +73,37 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 }
 
 /*
- * A level that was disabled and is enabled while its task sleeps is not refreshed, or
- * only slowly, until this first read(2).
+ * The event was enabled or disabled, while its task sleeps perhaps. What changes in
+ * between counts, and nothing else: so there is a read before the timers begin, and one
+ * after they ended.
  */
-static void perf_pkg_task_kick(const struct perf_pkg_event *pe)
+static void perf_pkg_task_toggled(struct perf_event *event)
 {
-	struct perf_pkg *pp = pe->counter->pp;
-	enum perf_pkg_slot_state state;
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_counter *counter = pe->counter;
+	bool enabled = perf_pkg_event_is_enabled(event);
+	struct perf_pkg *pp = counter->pp;
 	struct perf_pkg_domain *dom;
 	unsigned int i;
 
+	if (pe->age || !counter->background || READ_ONCE(counter->event) != event)
+		return;
+
 	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
 		dom = &pp->domain[i];
-		state = READ_ONCE(pe->counter->slot[i].state);
-		if (!perf_pkg_selects(pe, i) || state == PERF_PKG_SLOT_NEW ||
-		    (state == PERF_PKG_SLOT_LIVE && READ_ONCE(dom->timer_cpu) >= 0))
+		if (READ_ONCE(counter->slot[i].state) == PERF_PKG_SLOT_NEW)
 			continue;
-		if (state == PERF_PKG_SLOT_NO_BASELINE)
-			perf_pkg_refresh_domain(pe->counter, dom);
+		if (!enabled)
+			perf_pkg_refresh_domain(counter, dom);
+		scoped_guard(raw_spinlock_irqsave, &dom->lock)
+			WRITE_ONCE(counter->slot[i].state, PERF_PKG_SLOT_NO_BASELINE);
+		if (!enabled)
+			continue;
+		perf_pkg_refresh_domain(counter, dom);
 		guard(irqsave)();
 		perf_pkg_timer_kick(dom);
 	}
+	WRITE_ONCE(pe->open, enabled);
 }
 
 /*
@@ -88,16 +113,15 @@ static void perf_pkg_task_kick(const struct perf_pkg_event *pe)
 static void perf_pkg_task_read(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_pmu *ppmu = pe->counter->pp->ppmu;
 
 	if (irqs_disabled() || event->parent || pe->age)
 		return;
 
-	if (pe->counter->desc.level) {
-		if (!perf_pkg_event_is_enabled(event))
-			return;
-		perf_pkg_task_kick(pe);
-	}
-	perf_pkg_refresh_older(pe);
+	if (ppmu->lost)
+		WRITE_ONCE(pe->lost, ppmu->lost(pe->counter, event));
+	if (!pe->counter->background || perf_pkg_event_is_enabled(event))
+		perf_pkg_refresh_older(pe);
 }
 
 static u64 perf_pkg_task_value(struct perf_event *event)
@@ -106,6 +130,9 @@ static u64 perf_pkg_task_value(struct perf_event *event)
 	const struct perf_pkg_counter *counter = pe->counter;
 	const struct perf_pkg_slot *end, *slot = &counter->slot[pe->first];
 	u64 mask = pe->mask, sum;
+
+	if (unlikely(counter->desc.shared && READ_ONCE(counter->event) != event))
+		return 0;
 
 	sum = counter->desc.level ? 0 : -local64_read(&event->count);
 	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
@@ -139,4 +166,5 @@ void perf_pkg_task_init_pmu(struct pmu *pmu)
 	pmu->del	= perf_pkg_task_del;
 	pmu->read	= perf_pkg_task_read;
 	pmu->count	= perf_pkg_task_count;
+	pmu->toggled	= perf_pkg_task_toggled;
 }

@@ -20,6 +20,9 @@
  * each of its slices. From one pass to the next it is max(interval, D) at most, so no
  * value that changes is older than max(interval, D) + D.
  *
+ * A counter with many registers is read in as many steps, within the same budget. Its
+ * stamp is the beginning of the pass, before the oldest of these reads.
+ *
  * A pass that finds no event active and no change marks the domain as idle. From
  * then on an event that becomes active has to call perf_pkg_timer_kick():
  *
@@ -196,18 +199,24 @@ void perf_pkg_timer_resume(struct perf_pkg_domain *dom)
 
 /* Passes and slices */
 
-/* Whether a task event is enabled, or has children: they are, if its own task is gone. */
+/*
+ * Whether a task event is enabled. If its own task is gone, its children, and others that
+ * share its counter, are.
+ */
 bool perf_pkg_event_is_enabled(struct perf_event *event)
 {
 	struct perf_event *leader = READ_ONCE(event->group_leader);
-	struct perf_pkg_event *pe = event->pmu_private;
 	enum perf_event_state state = READ_ONCE(leader->state);
+	struct perf_pkg_event *pe = event->pmu_private;
+	struct perf_pkg_counter *counter = pe->counter;
 
 	if (state > PERF_EVENT_STATE_OFF)
 		state = READ_ONCE(event->state);
 
 	return state > PERF_EVENT_STATE_OFF ||
-	       (state < PERF_EVENT_STATE_OFF && refcount_read(&pe->ref) > 1);
+	       (state < PERF_EVENT_STATE_OFF &&
+		(refcount_read(&pe->ref) > 1 ||
+		 (counter->desc.shared && refcount_read(&counter->ref) > 1)));
 }
 
 /* What is to be read of a slot, and why; 0: nothing */
@@ -219,6 +228,17 @@ static unsigned int perf_pkg_pass_flags(struct perf_pkg_domain *dom, struct perf
 	if (READ_ONCE(counter->ended))
 		return 0;
 
+	if (counter->background) {
+		/* Interrupts are off: RCU keeps it. */
+		event = READ_ONCE(counter->event);
+		if (event && perf_pkg_event_is_enabled(event))
+			return atomic_read(&slot->active) ? PERF_PKG_PASS_ACTIVE :
+							    PERF_PKG_PASS_LEVEL;
+		/* It stands still until it is enabled. */
+		WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
+		return 0;
+	}
+
 	if (atomic_read(&slot->active))
 		return PERF_PKG_PASS_ACTIVE;
 
@@ -228,48 +248,49 @@ static unsigned int perf_pkg_pass_flags(struct perf_pkg_domain *dom, struct perf
 		return 0;
 	}
 
-	if (counter->desc.level) {
-		/* Interrupts are off: RCU keeps it. */
-		event = READ_ONCE(counter->event);
-		if (event && perf_pkg_event_is_enabled(event))
-			return PERF_PKG_PASS_LEVEL;
-		/* It stands still: ->add(), or a read(2), reads it anew. */
-		WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
-		return 0;
-	}
-
 	return perf_pkg_is_stale(slot) ? PERF_PKG_PASS_STALE : 0;
 }
 
-static void perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
+static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	unsigned int flags = perf_pkg_pass_flags(dom, slot);
 	s64 value = atomic64_read(&slot->value);
 
 	dom->pass_flags |= flags;
 	if (!flags)
-		return;
+		return 0;
 
-	perf_pkg_publish(dom, slot, stamp);
+	if (perf_pkg_sweep(dom, slot, stamp) == -EINPROGRESS)
+		return -EINPROGRESS;
+
 	if (perf_pkg_is_stale(slot))
 		dom->pass_flags |= PERF_PKG_PASS_STALE;
 	if (atomic64_read(&slot->value) != value)
 		dom->pass_flags |= PERF_PKG_PASS_CHANGE;
+
+	return 0;
 }
 
-/* Reads slots until the budget or the pass comes to its end. Returns the time then. */
-static u64 perf_pkg_pass_slice(struct perf_pkg_domain *dom, u64 start)
+/*
+ * A slice of a walk over @left slots that began at @since: calls @fn until that is done
+ * or the budget is used up. A sweep goes on where the last slice left it. Returns the
+ * time when the slice ends.
+ */
+u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 since,
+			u64 start, unsigned int *left)
 {
+	bool sweeps = dom->pp->ppmu->sweep;
 	struct perf_pkg_slot *slot;
 	u64 now = start;
 
 	lockdep_assert_held(&dom->lock);
 
-	while (dom->pass_left && now < start + PERF_PKG_BUDGET_NS && !list_empty(&dom->slots)) {
+	while (*left && now < start + PERF_PKG_BUDGET_NS && !list_empty(&dom->slots)) {
 		slot = list_first_entry(&dom->slots, struct perf_pkg_slot, node);
-		list_rotate_left(&dom->slots);
-		perf_pkg_pass_slot(dom, slot, now);
-		dom->pass_left--;
+		if (fn(dom, slot, sweeps ? since : now) != -EINPROGRESS) {
+			list_rotate_left(&dom->slots);
+			(*left)--;
+		}
 		now = ktime_get_mono_fast_ns();
 	}
 
@@ -387,7 +408,8 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 		dom->pass_start = start;
 	}
 	before = dom->pass_left;
-	now = perf_pkg_pass_slice(dom, start);
+	now = perf_pkg_walk_slice(dom, perf_pkg_pass_slot, dom->pass_start, start,
+				  &dom->pass_left);
 	rest = perf_pkg_rest(start, now);
 	next = perf_pkg_next_slice(dom, rest, &overruns);
 

@@ -4,7 +4,8 @@
  *
  * What the hardware counts is true of the domain. A CPU event has a window on the slot
  * of its domain, which is open from ->add() to ->del(). Slots are read when a window
- * opens and closes, under the domain's lock, unless they were read just before.
+ * opens and closes, under the domain's lock, unless they were read just before. That of a
+ * swept counter, which is the sum of many registers, keeps the value of the last sweep.
  *
  * The core takes the events of a CPU off it and puts them back whenever another one
  * comes. The window of an event that stayed enabled opens again where it was closed, as

@@ -35,6 +35,7 @@
 #define TEST_DOMAINS		2
 #define TEST_EVENTS		16
 #define TEST_NARROW_BITS	32
+#define TEST_REGS		5
 #define TEST_FRESH_US		(PERF_PKG_FRESH_NS / NSEC_PER_USEC)
 
 /* perf_event_attr::config */
@@ -42,6 +43,7 @@ enum {
 	TEST_COUNT = 1,
 	TEST_LEVEL,
 	TEST_NARROW,
+	TEST_SHARED,
 };
 
 typedef void (*test_hook_t)(struct perf_pkg_counter *counter);
@@ -54,7 +56,12 @@ static struct {
 	unsigned int		delay_us;
 	/* Called by the next reader, after its read */
 	test_hook_t		meanwhile;
+	/* Of test_sweep(): registers, when they were read, and how long one takes */
+	unsigned int		regs;
+	u64			reg_stamp[TEST_REGS];
+	unsigned int		reg_us;
 	/* What the engine does */
+	atomic_t		steps;
 	atomic_t		reads;
 	atomic_t		starts;
 	atomic_t		stops;
@@ -146,15 +153,38 @@ static int test_read(struct perf_pkg_counter *counter, u64 *value)
 	return err;
 }
 
+/* A counter of some registers, in domain 0 */
+static int test_sweep(struct perf_pkg_counter *counter, u64 since)
+{
+	unsigned int i, nr = READ_ONCE(tst.regs);
+
+	for (i = 0; i < nr; i++) {
+		if (tst.reg_stamp[i] >= since)
+			continue;
+		test_delay(tst.reg_us);
+		tst.reg_stamp[i] = since;
+		atomic_inc(&tst.steps);
+		return i + 1 < nr ? -EINPROGRESS : 0;
+	}
+
+	return 0;
+}
+
+static bool test_is_swept(const struct perf_pkg_counter *counter)
+{
+	return READ_ONCE(tst.regs) > 1;
+}
+
 static int test_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	struct perf_pkg_pmu *ppmu = container_of(event->pmu, struct perf_pkg_pmu, pmu);
 
-	if (!event->attr.config || event->attr.config > TEST_NARROW)
+	if (!event->attr.config || event->attr.config > TEST_SHARED)
 		return -EINVAL;
 
 	desc->level = event->attr.config == TEST_LEVEL;
-	desc->key = ppmu->counts_domains ? event->attr.config : 0;
+	desc->shared = event->attr.config == TEST_SHARED;
+	desc->key = ppmu->counts_domains || desc->shared ? event->attr.config : 0;
 	if (event->attr.config == TEST_NARROW)
 		desc->width = TEST_NARROW_BITS;
 
@@ -214,7 +244,12 @@ static struct attribute *test_no_attrs[] = { NULL };
 static const struct attribute_group test_format = { .name = "format", .attrs = test_no_attrs };
 static const struct attribute_group test_events = { .name = "events", .attrs = test_no_attrs };
 static const struct attribute_group *test_groups[] = { &test_format, &test_events, NULL };
-static const struct attribute_group *test_update[] = { PERF_PKG_ATTR_GROUPS, NULL };
+static const struct attribute_group *test_update[] = {
+	&perf_pkg_group,
+	&perf_pkg_format_group,
+	&perf_pkg_event_group,
+	NULL,
+};
 
 /* perf_event_create_kernel_counter() makes no groups. */
 static int test_group_event_init(struct perf_event *event)
@@ -697,6 +732,93 @@ static void perf_pkg_ended_counter_stands_still(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(other, 7), 7);
 }
 
+/* Counters of many registers */
+
+static struct perf_event *test_swept_event(struct kunit *test)
+{
+	tst.regs = TEST_REGS;
+	/* Two of them use up the budget. */
+	tst.reg_us = PERF_PKG_BUDGET_NS / NSEC_PER_USEC - 1;
+	test_domains->sweep = test_sweep;
+	test_domains->is_swept = test_is_swept;
+	test_domains->pp->interval_us = 1000;
+	atomic64_set(&tst.hw[0], 1000);
+
+	return test_event(test, test_domains, TEST_COUNT, 0);
+}
+
+/* Its value is as old as the first of the reads behind it, and not that of a part of them. */
+static void perf_pkg_sweep_has_a_baseline_and_a_stamp(struct kunit *test)
+{
+	struct perf_event *event = test_swept_event(test);
+	struct perf_pkg_slot *slot = test_slot(event, 0);
+	u64 stamp;
+
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(slot->state) == PERF_PKG_SLOT_LIVE));
+	KUNIT_EXPECT_EQ(test, test_count(event), 0);
+	KUNIT_EXPECT_LE(test, test_reads(event) * TEST_REGS, atomic_read(&tst.steps));
+
+	stamp = ktime_get_mono_fast_ns();
+	test_advance(0, 50);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_count(event) == 50));
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic64_read(&slot->stamp) > stamp));
+	KUNIT_EXPECT_GE(test, ktime_get_mono_fast_ns() - atomic64_read(&slot->stamp),
+			(TEST_REGS * tst.reg_us) * NSEC_PER_USEC);
+	KUNIT_EXPECT_EQ(test, test_count(event), 50);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&test_domains->pp->errors), 0);
+}
+
+/* Whoever comes in between gets the value of the last sweep, without a read. */
+static void perf_pkg_sweep_is_left_to_the_timer(struct kunit *test)
+{
+	struct perf_event *other, *event = test_swept_event(test);
+	struct perf_pkg *pp = test_domains->pp;
+	int steps;
+
+	KUNIT_EXPECT_TRUE(test, test_wait(test_slot(event, 0)->state == PERF_PKG_SLOT_LIVE));
+	test_advance(0, 50);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_count(event) == 50));
+	WRITE_ONCE(pp->interval_us, 0);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_domains, 0) == -1));
+
+	steps = atomic_read(&tst.steps);
+	test_advance(0, 7);
+	WRITE_ONCE(pp->max_age_us, 1);
+	KUNIT_EXPECT_EQ(test, test_count(event), 50);
+	KUNIT_EXPECT_EQ(test, test_sample(event), 50);
+	perf_event_disable(event);
+	perf_event_enable(event);
+	other = test_event(test, test_domains, TEST_COUNT, 0);
+	KUNIT_EXPECT_EQ(test, test_refresh(other), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.steps), steps);
+
+	/* With one register left it is read at once. */
+	WRITE_ONCE(tst.regs, 1);
+	KUNIT_EXPECT_EQ(test, test_count(event), 57);
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.steps), steps + 1);
+	KUNIT_EXPECT_EQ(test, test_refresh(other), 7);
+}
+
+static void perf_pkg_sweep_ends_with_the_domain(struct kunit *test)
+{
+	struct perf_event *event;
+
+	tst.regs = TEST_REGS;
+	test_domains->sweep = test_sweep;
+	test_domains->is_swept = test_is_swept;
+	test_domains->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	event = test_event(test, test_domains, TEST_COUNT, 3);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_slot(event, 1)->state == PERF_PKG_SLOT_LIVE));
+	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
+	WRITE_ONCE(test_domains->pp->interval_us, 0);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_domains, 1) == -1));
+	test_advance(1, 11);
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 11);
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+}
+
 /* Windows */
 
 static void perf_pkg_window_is_one_word(struct kunit *test)
@@ -890,7 +1012,7 @@ static const struct test_refusal {
 	int			bad_cpu;
 	bool			inherit_stat;
 } test_refusal[] = {
-	{ "unknown",	&test_pmu[0], TEST_COUNT, -1, TEST_NARROW + 1,	  -1 },
+	{ "unknown",	&test_pmu[0], TEST_COUNT, -1, TEST_SHARED + 1,	  -1 },
 	{ "inherit",	&test_pmu[0], TEST_COUNT, -1, TEST_COUNT,	  -1, true },
 	{ "cpu_level",	&test_pmu[0], TEST_LEVEL, -1, TEST_LEVEL,	  0 },
 	{ "age",	&test_pmu[0], TEST_COUNT, -1, PERF_PKG_EVENT_AGE, -1 },
@@ -1277,10 +1399,78 @@ static void perf_pkg_disabled_level_is_left_alone(struct kunit *test)
 	msleep(50);
 	KUNIT_EXPECT_EQ(test, test_reads(event), reads);
 
-	/* Enabled elsewhere it is refreshed from the next read(2) on. */
+	/* Enabled while its task is elsewhere it is read, and refreshed from then on. */
 	perf_event_enable(event);
 	KUNIT_EXPECT_EQ(test, test_count(event), 7);
 	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_tasks, 0) >= 0));
+}
+
+static struct perf_event *test_shared_event(struct kunit *test)
+{
+	struct perf_event *event = test_event(test, test_tasks, TEST_SHARED, -1);
+	int d;
+
+	for (d = 0; d < TEST_DOMAINS; d++)
+		KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_slot(event, d)->state) ==
+						  PERF_PKG_SLOT_LIVE));
+	return event;
+}
+
+/* The oldest, for what all do in all domains; without it the next one */
+static void perf_pkg_shared_counter_has_one_reporter(struct kunit *test)
+{
+	struct perf_event *oldest, *next;
+
+	test_tasks->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	oldest = test_shared_event(test);
+	next = test_event(test, test_tasks, TEST_SHARED, -1);
+	KUNIT_EXPECT_PTR_EQ(test, test_counter(oldest), test_counter(next));
+	test_advance(0, 10);
+	test_advance(1, 5);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_count(oldest) == 15));
+	KUNIT_EXPECT_EQ(test, test_count(next), 0);
+
+	KUNIT_ASSERT_PTR_EQ(test, tst.event[0], oldest);
+	perf_event_release_kernel(oldest);
+	tst.event[0] = tst.event[--tst.nr_events];
+	KUNIT_EXPECT_EQ(test, test_count(next), 15);
+	test_advance(1, 2);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_count(next) == 17));
+}
+
+/* It begins and ends with a read each, and context switches read nothing. */
+static void perf_pkg_shared_counter_is_a_window(struct kunit *test)
+{
+	struct perf_event *event;
+	int i, reads;
+
+	test_tasks->pp->interval_us = 1000;
+	event = test_shared_event(test);
+	test_tasks->pp->interval_us = PERF_PKG_INTERVAL_MAX_US;
+	perf_pkg_timer_pause(test_dom(test_tasks, 0));
+	perf_pkg_timer_pause(test_dom(test_tasks, 1));
+
+	reads = test_reads(event);
+	for (i = 0; i < 5; i++)
+		msleep(20);
+	KUNIT_EXPECT_EQ(test, test_reads(event), reads);
+
+	test_advance(0, 10);
+	test_advance(1, 20);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 30);
+	test_advance(0, 7);
+	test_advance(1, 7);
+	KUNIT_EXPECT_EQ(test, test_count(event), 30);
+	perf_event_enable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 30);
+	test_advance(1, 3);
+	perf_event_disable(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 33);
+
+	perf_pkg_timer_resume(test_dom(test_tasks, 0));
+	perf_pkg_timer_resume(test_dom(test_tasks, 1));
 }
 
 /* Though the "age" of its group is still open, and has its counter */
@@ -1372,10 +1562,10 @@ static void perf_pkg_hotplug_hands_tasks_over(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
 	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_tasks, 1) == 3));
 	KUNIT_EXPECT_EQ(test, test_slot(event, 1)->state, PERF_PKG_SLOT_NO_BASELINE);
-	perf_pkg_refresh_domains(test_counter(event));
+	perf_pkg_refresh_domain(test_counter(event), test_dom(test_tasks, 1));
 	test_advance(1, 9);
-	perf_pkg_refresh_domains(test_counter(event));
-	perf_pkg_refresh_domains(test_counter(level));
+	perf_pkg_refresh_domain(test_counter(event), test_dom(test_tasks, 1));
+	perf_pkg_refresh_domain(test_counter(level), test_dom(test_tasks, 1));
 	KUNIT_EXPECT_EQ(test, test_count(event), 59);
 	KUNIT_EXPECT_EQ(test, test_count(level), 9);
 }
@@ -1463,6 +1653,8 @@ static void perf_pkg_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&tst.starts), atomic_read(&tst.stops));
 	test_unregister(test, test_tasks);
 	test_unregister(test, test_domains);
+	test_domains->sweep = NULL;
+	test_domains->is_swept = NULL;
 }
 
 #define TEST_CASE_BOTH(name)	KUNIT_CASE_PARAM(name, test_pmu_gen_params)
@@ -1478,6 +1670,9 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	TEST_CASE_BOTH(perf_pkg_failed_first_read_sets_no_baseline),
 	KUNIT_CASE(perf_pkg_failed_last_read_is_repeated),
 	KUNIT_CASE(perf_pkg_ended_counter_stands_still),
+	KUNIT_CASE(perf_pkg_sweep_has_a_baseline_and_a_stamp),
+	KUNIT_CASE(perf_pkg_sweep_is_left_to_the_timer),
+	KUNIT_CASE_SLOW(perf_pkg_sweep_ends_with_the_domain),
 	KUNIT_CASE(perf_pkg_window_is_one_word),
 	KUNIT_CASE(perf_pkg_putting_back_costs_no_read),
 	KUNIT_CASE(perf_pkg_putting_back_loses_nothing),
@@ -1496,6 +1691,8 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_may_wrap_while_not_active),
 	KUNIT_CASE_SLOW(perf_pkg_level_of_a_sleeping_task_is_refreshed),
 	KUNIT_CASE(perf_pkg_disabled_level_is_left_alone),
+	KUNIT_CASE(perf_pkg_shared_counter_has_one_reporter),
+	KUNIT_CASE(perf_pkg_shared_counter_is_a_window),
 	KUNIT_CASE(perf_pkg_closed_level_is_left_alone),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_thread_is_counted),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_tasks_over),

@@ -97,7 +97,7 @@ static int open_event(int group, enum rdt_event event, int domain)
 	if (access(path, F_OK))
 		return -ENOENT;
 	group_dir(path, sizeof(path), group);
-	return pkg_open(rdt_attr(event, rdt_ino(path)), -1, topo.pkg[domain].cpu[0], -1);
+	return rdt_open_event(event, path, topo.pkg[domain].cpu[0]);
 }
 
 static int open_file(int group, enum rdt_event event, int domain)

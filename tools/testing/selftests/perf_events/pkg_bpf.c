@@ -357,7 +357,7 @@ static long pulse(long us)
 static void log_event(struct __test_metadata *_metadata, struct bpf_object *obj,
 		      enum rdt_event event, int domain)
 {
-	int cpu = topo.pkg[domain].cpu[0], slot = nr_logged++;
+	int cpu = topo.pkg[domain].cpu[0], slot = nr_logged++, dir = rdt_open_dir(RDT_GROUP);
 	struct rdt_count *c = &logged[slot].c;
 	__u64 before;
 
@@ -368,7 +368,8 @@ static void log_event(struct __test_metadata *_metadata, struct bpf_object *obj,
 		.domains	= 1U << domain,
 	};
 	before = rdt_truth_of(c);
-	ASSERT_EQ(0, rdt_add(c, rdt_attr(event, rdt_ino(RDT_GROUP)), -1, cpu));
+	ASSERT_EQ(0, rdt_add(c, rdt_attr(event, dir), -1, cpu));
+	close(dir);
 	rdt_started(c, before);
 	add_event(_metadata, bpf_object__find_map_fd_by_name(obj, "counters"), slot, c->fd[0]);
 	add_event(_metadata, bpf_object__find_map_fd_by_name(obj, "ages"), slot,

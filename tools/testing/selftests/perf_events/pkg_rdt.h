@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * For the tests of cache occupancy and memory bandwidth (the PMUs resctrl, for groups,
- * and resctrl_task) on an emulator that also reports their true values, see pkg_msr.h.
- * `topo` lists the L3s.
+ * For the tests of cache occupancy and memory bandwidth, the PMU resctrl, on an emulator
+ * that also reports their true values, see pkg_msr.h. `topo` lists the L3s.
  *
  * Groups are mostly MON groups of the root, which need no allocation. resctrl is
  * mounted with its option debug, which shows RMIDs.
@@ -69,6 +68,8 @@ static struct {
 	/* Bytes of an RMID that stops to run are lost if nobody reads them before */
 	bool	lossy;
 	bool	mounted;
+	/* Any number of RMIDs will do */
+	bool	many;
 } rdt;
 
 /*
@@ -79,7 +80,7 @@ struct rdt_count {
 	enum rdt_event	event;
 	/* What it counts begins and ends at such a number of bytes; 0: the hardware's unit */
 	__u64		grain;
-	/* Bits of those that may have run */
+	/* Bits of those that may have run. More than one: the timer alone reads them. */
 	__u64		rmids;
 	/* Of L3s, by their index in topo */
 	unsigned int	domains;
@@ -159,7 +160,25 @@ static inline int rdt_umount(void)
 	return err;
 }
 
-/* Waits for an RMID: those of removed groups stay in use for a while */
+static inline int rdt_cpu(int domain)
+{
+	return topo.pkg[domain].cpu[topo.pkg[domain].nr_cpus - 1];
+}
+
+/* Brings in lines, in each L3, in place of those that removed groups have left there */
+static inline void rdt_evict(void)
+{
+	int d;
+
+	for (d = 0; d < topo.nr; d++) {
+		pkg_pin(rdt_cpu(d));
+		pkg_burn(RDT_BURN_US);
+	}
+	pkg_pin(0);
+	usleep(50000);
+}
+
+/* Waits for an RMID: those of removed groups stay in use until their lines are evicted */
 static inline int rdt_mkdir(const char *dir)
 {
 	__u64 end = pkg_now(CLOCK_MONOTONIC) + PKG_PATIENCE_NS;
@@ -167,16 +186,17 @@ static inline int rdt_mkdir(const char *dir)
 	while (mkdir(dir, 0755)) {
 		if ((errno != EBUSY && errno != ENOSPC) || pkg_now(CLOCK_MONOTONIC) > end)
 			return -errno;
-		usleep(50000);
+		rdt_evict();
 	}
 	return 0;
 }
 
-static inline __u64 rdt_ino(const char *dir)
+/* What names it */
+static inline int rdt_open_dir(const char *dir)
 {
-	struct stat st;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return stat(dir, &st) ? 0 : st.st_ino;
+	return fd < 0 ? -errno : fd;
 }
 
 static inline int rdt_rmid(const char *dir)
@@ -235,11 +255,6 @@ static inline int rdt_mon_sum(const char *dir, enum rdt_event event, __u64 *sum)
 
 /* The machine */
 
-static inline int rdt_cpu(int domain)
-{
-	return topo.pkg[domain].cpu[topo.pkg[domain].nr_cpus - 1];
-}
-
 static inline void rdt_find_domains(void)
 {
 	char dir[64];
@@ -285,7 +300,7 @@ static inline const char *rdt_find_pmu(const char *pmu)
 
 	rdt.pmu = pmu;
 	if (access(pmu, F_OK))
-		return "no PMUs resctrl and resctrl_task";
+		return "no PMU resctrl";
 	for (i = 0; i < FRESH_KNOBS; i++)
 		if (!fresh_get_line(rdt.pmu, fresh_knobs[i], fresh_saved[i],
 				    sizeof(fresh_saved[i])))
@@ -329,7 +344,7 @@ static inline const char *rdt_init(const char *pmu, int min_domains)
 	if (topo.nr < min_domains)
 		return "needs more L3s";
 	rdt_find_units();
-	if (!rdt.scale || rdt.nr_rmids > RDT_MAX_RMIDS)
+	if (!rdt.scale || (rdt.nr_rmids > RDT_MAX_RMIDS && !rdt.many))
 		return "no RMIDs, or too many";
 	if (rdt_mount())
 		return "resctrl cannot be mounted (again)";
@@ -355,24 +370,27 @@ static inline int rdt_burn_everywhere(struct puppet *p)
 
 /* Events */
 
-static inline struct perf_event_attr rdt_attr(__u64 config, __u64 group)
+/* @dir: of a group, open; 0: all of them */
+static inline struct perf_event_attr rdt_attr(__u64 config, int dir)
 {
 	struct perf_event_attr attr = {
 		.type		= pkg_get(RDT_PMU, "type"),
 		.size		= sizeof(attr),
 		.config		= config,
-		.config2	= group,
+		.config1	= dir,
 	};
 
 	return attr;
 }
 
+/* An RMID counts children as well */
 static inline struct perf_event_attr rdt_task_attr(__u64 config)
 {
 	struct perf_event_attr attr = {
 		.type		= pkg_get(RDT_TASK_PMU, "type"),
 		.size		= sizeof(attr),
 		.config		= config,
+		.inherit	= 1,
 	};
 
 	return attr;
@@ -416,10 +434,30 @@ static inline __u64 rdt_value(const struct rdt_count *c)
 	return rdt_read(c, &val) ? ~0ULL : val;
 }
 
+/* An event of the group on this CPU */
+static inline int rdt_open_event(enum rdt_event event, const char *dir, int cpu)
+{
+	int fd, group = rdt_open_dir(dir);
+
+	if (group < 0)
+		return group;
+	fd = pkg_open(rdt_attr(event, group), -1, cpu, -1);
+	close(group);
+	return fd;
+}
+
+/* The timer has read since then what it alone reads */
+static inline void rdt_settle(const struct rdt_count *c)
+{
+	if (__builtin_popcountll(c->rmids) > 1)
+		usleep(3 * pkg_get(rdt.pmu, fresh_knobs[FRESH_INTERVAL]));
+}
+
 /* Around what starts it: with the truth before that. A read waits until it is done. */
 static inline void rdt_started(struct rdt_count *c, __u64 before)
 {
 	rdt_value(c);
+	rdt_settle(c);
 	c->begin[0] = before;
 	c->begin[1] = rdt_truth_of(c);
 	c->starts++;
@@ -447,8 +485,10 @@ static inline int rdt_ioctl(const struct rdt_count *c, unsigned long op)
 static inline int rdt_enable(struct rdt_count *c)
 {
 	__u64 before = rdt_truth_of(c);
-	int failed = rdt_ioctl(c, PERF_EVENT_IOC_ENABLE);
+	int failed;
 
+	rdt_settle(c);
+	failed = rdt_ioctl(c, PERF_EVENT_IOC_ENABLE);
 	rdt_started(c, before);
 	return failed;
 }
@@ -456,8 +496,10 @@ static inline int rdt_enable(struct rdt_count *c)
 static inline int rdt_disable(struct rdt_count *c)
 {
 	__u64 before = rdt_truth_of(c);
-	int failed = rdt_ioctl(c, PERF_EVENT_IOC_DISABLE);
+	int failed;
 
+	rdt_settle(c);
+	failed = rdt_ioctl(c, PERF_EVENT_IOC_DISABLE);
 	rdt_stopped(c, before);
 	return failed;
 }
@@ -486,9 +528,8 @@ static inline void rdt_close(struct rdt_count *c)
 static inline int rdt_open_all(struct rdt_count *c, enum rdt_event event, const char *dir,
 			       __u64 rmids)
 {
-	struct perf_event_attr attr = rdt_attr(event, dir ? rdt_ino(dir) : 0);
+	int d, group = dir ? rdt_open_dir(dir) : 0, err = group < 0 ? group : 0;
 	__u64 before;
-	int d, err;
 
 	*c = (struct rdt_count) {
 		.event		= event,
@@ -496,13 +537,14 @@ static inline int rdt_open_all(struct rdt_count *c, enum rdt_event event, const 
 		.domains	= (1U << topo.nr) - 1,
 	};
 	before = rdt_truth_of(c);
-	for (d = 0; d < topo.nr; d++) {
-		err = rdt_add(c, attr, -1, fresh_cpu_in_mask(RDT_PMU, d));
-		if (err)
-			return err;
-	}
-	rdt_started(c, before);
-	return 0;
+	rdt_settle(c);
+	for (d = 0; d < topo.nr && !err; d++)
+		err = rdt_add(c, rdt_attr(event, group), -1, fresh_cpu_in_mask(RDT_PMU, d));
+	if (group > 0)
+		close(group);
+	if (!err)
+		rdt_started(c, before);
+	return err;
 }
 
 /* Of a group without MON groups */
@@ -557,6 +599,7 @@ static inline bool rdt_right(const struct rdt_count *c)
 	int err;
 
 	usleep(2 * RDT_AGE_US);
+	rdt_settle(c);
 	err = rdt_read(c, &val);
 	if (!err)
 		return rdt_fits(c, val, before, rdt_truth_of(c));

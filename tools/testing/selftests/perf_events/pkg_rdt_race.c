@@ -4,7 +4,8 @@
  * two want it: resctrl for its files, perf in the interrupts of its timer. On every
  * CPU a process reads files of resctrl and events of perf, of groups whose counters are far
  * apart, while the timer reads as often as it can and other groups come and go. Each value
- * must lie between the truth before and after: that of another group does not.
+ * must lie between the truth before and after: that of another group does not. The sum of
+ * all groups must be one that there was as long ago as its age says.
  *
  *	pkg_rdt_race [-n READS]
  *
@@ -18,6 +19,8 @@
 #define NR_GROUPS	5
 #define NR_STILL	3
 #define DEFAULT_READS	300
+/* No sweep is older, with as many processes */
+#define SWEEP_US	2000
 /* Of one kind: more say nothing new */
 #define REPORTS		10
 /* Other groups come and go that many times less often than each CPU reads */
@@ -29,6 +32,7 @@
 enum kind {
 	FILES,
 	EVENTS,
+	SUMS,
 	CHURN,
 	NR_KINDS,
 };
@@ -36,6 +40,7 @@ enum kind {
 static const char * const kinds[NR_KINDS] = {
 	[FILES]		= "resctrl's files say what the hardware counted",
 	[EVENTS]	= "perf's events say what the hardware counted",
+	[SUMS]		= "perf's events of all groups say what the hardware counted",
 	[CHURN]		= "groups come and go",
 };
 
@@ -209,21 +214,28 @@ struct member {
 	__u64			last;
 };
 
-/* An event on this CPU, with its age */
-static int open_member(struct member *m, int i, enum rdt_event event, int d, int cpu)
+/* An event on this CPU, with its age; of all groups without @g */
+static int open_member(struct member *m, struct group *g, enum rdt_event event, int d, int cpu)
 {
-	struct perf_event_attr attr = rdt_attr(event, rdt_ino(groups[i].dir));
+	int i, err, age, dir = g ? rdt_open_dir(g->dir) : 0;
+	struct perf_event_attr attr = rdt_attr(event, dir);
 	__u64 before, val[2];
-	int err, age;
 
 	m->c = (struct rdt_count) {
 		.event		= event,
-		.rmids		= 1ULL << groups[i].rmid,
+		.rmids		= g ? 1ULL << g->rmid : 1,
 		.domains	= 1U << d,
 	};
+	for (i = 0; i < NR_GROUPS && !g; i++)
+		m->c.rmids |= 1ULL << groups[i].rmid;
 	before = rdt_truth_of(&m->c);
+	/* Whose counter is read already begins with its last sweep */
+	if (!g)
+		usleep(SWEEP_US);
 	attr.read_format = PERF_FORMAT_GROUP;
 	err = rdt_add(&m->c, attr, -1, cpu);
+	if (g)
+		close(dir);
 	if (err)
 		return err;
 	age = pkg_open(rdt_attr(PKG_AGE, 0), -1, cpu, m->c.fd[0]);
@@ -256,7 +268,7 @@ static void check_level(struct member *m, int d)
 		    rdt_names[m->c.event], rmid, d, val[0], err, level, before);
 }
 
-static void check_event(struct member *m)
+static void check_event(struct member *m, enum kind kind)
 {
 	__u64 before = rdt_truth_of(&m->c), after, val[2] = {}, start, age, least, most;
 	char bounds[64];
@@ -276,8 +288,8 @@ static void check_event(struct member *m)
 		!err && val[0] >= m->last;
 	snprintf(bounds, sizeof(bounds), ", not between %llu and %llu", least, most);
 	if (old)
-		race_count(EVENTS, old);
-	race_expect(right, EVENTS, "%s of RMIDs 0x%llx in L3s 0x%x: %llu (%d) after %llu%s",
+		race_count(kind, old);
+	race_expect(right, kind, "%s of RMIDs 0x%llx in L3s 0x%x: %llu (%d) after %llu%s",
 		    rdt_names[m->c.event], m->c.rmids, m->c.domains, val[0], err, m->last,
 		    bounds);
 	if (!err)
@@ -295,7 +307,7 @@ static void wait_for_all(void)
 
 static int reader(int d, int cpu)
 {
-	static struct member m[NR_GROUPS][RDT_EVENTS];
+	static struct member m[NR_GROUPS][RDT_EVENTS], sum;
 	unsigned long n;
 	int i, e;
 
@@ -303,8 +315,10 @@ static int reader(int d, int cpu)
 		return KSFT_FAIL;
 	for (i = 0; i < NR_GROUPS; i++)
 		for (e = RDT_OCCUPANCY; e < RDT_EVENTS; e++)
-			if (open_member(&m[i][e], i, e, d, cpu))
+			if (open_member(&m[i][e], &groups[i], e, d, cpu))
 				return KSFT_FAIL;
+	if (open_member(&sum, NULL, RDT_TOTAL, d, cpu))
+		return KSFT_FAIL;
 	wait_for_all();
 	for (n = 0; n < nr_reads; n++) {
 		/* In another order on each CPU */
@@ -315,7 +329,9 @@ static int reader(int d, int cpu)
 		if (e == RDT_OCCUPANCY)
 			check_level(&m[i][e], d);
 		else
-			check_event(&m[i][e]);
+			check_event(&m[i][e], EVENTS);
+		if (n % 4 == 0)
+			check_event(&sum, SUMS);
 	}
 	return KSFT_PASS;
 }
@@ -334,7 +350,7 @@ static void churn_once(unsigned long n)
 		usleep(10000);
 		return;
 	}
-	fd = pkg_open(rdt_attr(RDT_TOTAL, rdt_ino(dir)), -1, topo.pkg[0].cpu[0], -1);
+	fd = rdt_open_event(RDT_TOTAL, dir, topo.pkg[0].cpu[0]);
 	err = rdt_mon(dir, RDT_TOTAL, 0, &mon);
 	if (rdt.lossy && err == -ENODATA)
 		err = 0;

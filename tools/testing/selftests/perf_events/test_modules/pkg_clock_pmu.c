@@ -357,7 +357,9 @@ static const struct attribute_group *pkg_clock_groups[] = {
 };
 
 static const struct attribute_group *pkg_clock_attr_update[] = {
-	PERF_PKG_ATTR_GROUPS,
+	&perf_pkg_group,
+	&perf_pkg_format_group,
+	&perf_pkg_event_group,
 	NULL,
 };
 
