@@ -10,6 +10,8 @@
  */
 #define _GNU_SOURCE
 
+#include <sys/mount.h>
+
 #include "pkg_bench.h"
 #include "pkg_puppet.h"
 
@@ -123,10 +125,14 @@ static int bench_faults(void)
 	return 0;
 }
 
-/* Two tasks on this CPU that wake each other: prints what a turn of both takes */
-static int bench_switch(const char *what)
+/*
+ * Two tasks on this CPU that wake each other: prints what a turn of both takes. One of
+ * them has @nr events. If both had the same, inherited, ones, perf would leave them where
+ * they are and swap the tasks' contexts.
+ */
+static int bench_switch(const char *what, struct perf_event_attr attr, int nr)
 {
-	int to[2], from[2], i;
+	int fd[EVENTS], to[2], from[2], i;
 	__u64 start = 0;
 	char c = 0;
 	pid_t pid;
@@ -142,6 +148,11 @@ static int bench_switch(const char *what)
 			;
 		_exit(0);
 	}
+	for (i = 0; i < nr; i++) {
+		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
+		if (fd[i] < 0)
+			return -1;
+	}
 	for (i = 0; i < 2 * LOOPS; i++) {
 		/* The first half is there to get warm */
 		if (i == LOOPS)
@@ -149,7 +160,13 @@ static int bench_switch(const char *what)
 		if (write(to[1], &c, 1) != 1 || read(from[0], &c, 1) != 1)
 			return -1;
 	}
-	printf("%s,%llu,ns\n", what, (pkg_now(CLOCK_MONOTONIC_RAW) - start) / LOOPS);
+	start = (pkg_now(CLOCK_MONOTONIC_RAW) - start) / LOOPS;
+	if (nr)
+		printf("two context switches with %d x %s,%llu,ns\n", nr, what, start);
+	else
+		printf("two context switches,%llu,ns\n", start);
+	while (nr)
+		close(fd[--nr]);
 	close(to[0]);
 	close(to[1]);
 	waitpid(pid, NULL, 0);
@@ -158,24 +175,24 @@ static int bench_switch(const char *what)
 	return 0;
 }
 
-/*
- * One of the two tasks has @nr events. If both had the same, inherited, ones, perf
- * would leave them where they are and swap the tasks' contexts.
- */
-static int bench_switch_events(const char *what, struct perf_event_attr attr, int nr)
+/* Where there is the PMU: it wants resctrl, and counts children as well. */
+static int bench_resctrl(void)
 {
-	int fd[EVENTS], ret = 0, i;
-	char text[64];
+	struct perf_event_attr attr = {
+		.type		= pkg_get(PKG_DEVICES "resctrl_task/", "type"),
+		.size		= sizeof(attr),
+		.config		= 2,
+		.inherit	= 1,
+	};
+	int ret;
 
-	for (i = 0; i < nr; i++) {
-		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
-		if (fd[i] < 0)
-			return -1;
-	}
-	snprintf(text, sizeof(text), "two context switches with %d x %s", nr, what);
-	ret = bench_switch(text);
-	for (i = 0; i < nr; i++)
-		close(fd[i]);
+	if (access(PKG_DEVICES "resctrl_task", F_OK))
+		return 0;
+	if (mount("resctrl", "/sys/fs/resctrl", "resctrl", 0, NULL))
+		return -1;
+	ret = bench_switch("resctrl_task/total_bytes/", attr, 1) ||
+	      bench_switch("resctrl_task/total_bytes/", attr, EVENTS);
+	umount("/sys/fs/resctrl");
 	return ret;
 }
 
@@ -187,16 +204,15 @@ static int bench_switches(bool pkg)
 		.config	= PERF_COUNT_SW_TASK_CLOCK,
 	};
 
-	if (bench_switch("two context switches") ||
-	    bench_switch_events("task-clock", attr, 1) ||
-	    bench_switch_events("task-clock", attr, EVENTS))
+	if (bench_switch(NULL, attr, 0) || bench_switch("task-clock", attr, 1) ||
+	    bench_switch("task-clock", attr, EVENTS))
 		return -1;
 	if (!pkg)
 		return 0;
 	attr = pkg_attr(PKG_RUNTIME, PKG_ALL);
 	attr.disabled = 0;
-	return bench_switch_events("pkg_clock/runtime/", attr, 1) ||
-	       bench_switch_events("pkg_clock/runtime/", attr, EVENTS);
+	return bench_switch("pkg_clock/runtime/", attr, 1) ||
+	       bench_switch("pkg_clock/runtime/", attr, EVENTS) || bench_resctrl();
 }
 
 static int bench_remote(void)
