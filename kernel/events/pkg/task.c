@@ -45,7 +45,7 @@ static int perf_pkg_task_add(struct perf_event *event, int flags)
 		perf_pkg_task_open(pe);
 	if (ppmu->start)
 		ppmu->start(counter, event);
-	if (rcu_access_pointer(event->rb))
+	if (READ_ONCE(event->rb))
 		perf_event_update_userpage(event);
 
 	return 0;
@@ -68,7 +68,7 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 	if (!counter->background || !READ_ONCE(pp->interval_us) || current->flags & PF_EXITING)
 		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot);
 	perf_pkg_slot_put(slot);
-	if (rcu_access_pointer(event->rb))
+	if (READ_ONCE(event->rb))
 		perf_event_update_userpage(event);
 }
 
