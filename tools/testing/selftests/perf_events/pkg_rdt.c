@@ -707,10 +707,12 @@ TEST_F_TIMEOUT(rdt, shared, 120)
 	pkg_trace_close();
 	TH_LOG("%d reads of 2 registers in %d passes", reads, passes);
 	EXPECT_LT(10, passes);
-	/* resctrl reads all once a second */
+	/*
+	 * resctrl reads all once a second, and what is in limbo. One by one, the three
+	 * would read 5 registers. Each asks for what is not tracked, as that has no value.
+	 */
 	EXPECT_LE(2 * passes, reads + 20);
-	/* What is not tracked has no value, and each of the three asks for it. */
-	EXPECT_GE((rdt.lossy ? 4 : 2) * passes + 20, reads);
+	EXPECT_GE((rdt.lossy ? 4 : 2) * passes + (rdt.lossy ? 20 : 60), reads);
 	rdt_close(&c[0]);
 	rdt_close(&c[1]);
 	rdt_close(&c[2]);
