@@ -560,8 +560,9 @@ static bool good_round(struct __test_metadata *_metadata, FIXTURE_DATA(pkg_bpf_r
 	       busy ? "busy" : "idle", sum.nr, sum.old, sum.oldest / NSEC_PER_USEC, with, without);
 	EXPECT_EQ(0, sum.failed);
 	EXPECT_EQ(0, sum.wrong);
+	/* What is in a cache stays there while nobody brings in more. */
 	for (i = 0; i < nr_logged; i++)
-		EXPECT_TRUE(has_moved(&logged[i]));
+		EXPECT_TRUE(has_moved(&logged[i]) || logged[i].c.event == RDT_OCCUPANCY);
 	return enough_reads() && sum.old <= (busy ? sum.nr / 2 : FEW(sum.nr)) &&
 	       with <= without && 10 * with < sum.nr;
 }

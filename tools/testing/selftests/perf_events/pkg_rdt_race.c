@@ -367,6 +367,9 @@ static int churner(void)
 {
 	unsigned long n;
 
+	/* resctrl looks once a second which RMIDs are free again. */
+	for (n = 0; n < 20; n++)
+		rdt_evict();
 	wait_for_all();
 	for (n = 0; n < nr_reads / READS_PER_GROUP + 1; n++)
 		churn_once(n);

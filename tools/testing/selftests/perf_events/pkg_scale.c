@@ -303,7 +303,7 @@ static int most_reads(int *publishes)
 		cpu = atoi(at + 1);
 		if (cpu >= PKG_MAX_CPUS)
 			continue;
-		if (strstr(at, ": perf_pkg_publish <-")) {
+		if (strstr(at, ": perf_pkg_sweep <-")) {
 			(*publishes)++;
 			reads[cpu] = 0;
 		} else if (strstr(at, ": pkg_clock_read <-") && ++reads[cpu] > most) {
@@ -321,7 +321,7 @@ TEST_F_TIMEOUT(pkg_scale, reads_of_a_publish, 300)
 	int most, publishes;
 
 	/* One name at a time; the file adds them */
-	if (pkg_set_str(PKG_TRACEFS, "set_ftrace_filter", "perf_pkg_publish") ||
+	if (pkg_set_str(PKG_TRACEFS, "set_ftrace_filter", "perf_pkg_sweep") ||
 	    pkg_set_str(PKG_TRACEFS, "set_ftrace_filter", "pkg_clock_read"))
 		SKIP(return, "no CONFIG_FUNCTION_TRACER");
 	pkg_set(PKG_TRACEFS, "events/enable", 0);
