@@ -232,6 +232,12 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 	if (!rdt_has_event(config) || event->attr.config2 || event->attr.config3)
 		return -EINVAL;
 
+	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
+	desc->shared = true;
+	/* perf record has CPUs as well, and understands -EOPNOTSUPP. */
+	if (is_sampling_event(event))
+		return 0;
+
 	/* An RMID counts what the task forks as well, for ever and on all CPUs. */
 	if (!(event->attach_state & PERF_ATTACH_TASK) || event->cpu >= 0 ||
 	    !event->attr.inherit || event->attr.remove_on_exec)
@@ -240,11 +246,6 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 	/* resctrl has them move themselves, and waits for that. */
 	if (event->hw.target->flags & PF_KTHREAD)
 		return -EINVAL;
-
-	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
-	desc->shared = true;
-	if (is_sampling_event(event))
-		return 0;
 
 	/* There are few RMIDs, for all users. */
 	if (!perfmon_capable())
