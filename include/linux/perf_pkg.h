@@ -26,10 +26,14 @@ struct perf_pkg_slot;
 #define PERF_PKG_INTERVAL_MIN_US	100U
 #define PERF_PKG_INTERVAL_MAX_US	1000000000U
 
-/* For pmu::attr_update of every PMU: knobs and "cpumask", "domains", and "age" */
+/*
+ * For pmu::attr_update of every PMU: knobs and "cpumask", "domains", and "age"; and
+ * an array of these for drivers that have no other groups there
+ */
 extern const struct attribute_group perf_pkg_group;
 extern const struct attribute_group perf_pkg_format_group;
 extern const struct attribute_group perf_pkg_event_group;
+extern const struct attribute_group *perf_pkg_attr_update[];
 
 /**
  * struct perf_pkg_desc - what an event monitors
@@ -96,9 +100,9 @@ struct perf_pkg_counter {
 /**
  * struct perf_pkg_pmu - a PMU whose counters exist once per domain
  * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups (with
- *		groups "format" and "events"), @attr_update (the three groups above and
- *		its own), @task_ctx_nr and PERF_PMU_CAP_* flags; the engine sets all
- *		methods.
+ *		groups "format" and "events"), @attr_update (perf_pkg_attr_update, or
+ *		its groups and the driver's own), @task_ctx_nr and PERF_PMU_CAP_*
+ *		flags; the engine sets all methods.
  * @counts_domains: Its counts are free-running: the hardware counts for a whole
  *		domain, whether an event is scheduled in or not. Its events are CPU
  *		events and report the domain of their CPU; the PMU's cpumask has one

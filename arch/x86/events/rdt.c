@@ -475,20 +475,13 @@ static const struct attribute_group *rdt_attr_groups[] = {
 	NULL,
 };
 
-static const struct attribute_group *rdt_attr_update[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-	NULL,
-};
-
 /* Initialisation */
 
 static struct perf_pkg_pmu rdt_pmu = {
 	.pmu = {
 		.task_ctx_nr	= perf_invalid_context,
 		.attr_groups	= rdt_attr_groups,
-		.attr_update	= rdt_attr_update,
+		.attr_update	= perf_pkg_attr_update,
 	},
 	.counts_domains	= true,
 	.domain_id	= resctrl_arch_mon_domain_id,

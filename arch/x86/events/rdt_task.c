@@ -284,18 +284,11 @@ static const struct attribute_group *rdt_task_attr_groups[] = {
 	NULL,
 };
 
-static const struct attribute_group *rdt_task_attr_update[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-	NULL,
-};
-
 static struct perf_pkg_pmu rdt_task_pmu = {
 	.pmu = {
 		.task_ctx_nr	= perf_sw_context,
 		.attr_groups	= rdt_task_attr_groups,
-		.attr_update	= rdt_task_attr_update,
+		.attr_update	= perf_pkg_attr_update,
 	},
 	.domain_id	= resctrl_arch_mon_domain_id,
 	.event_init	= rdt_task_event_init,

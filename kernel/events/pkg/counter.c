@@ -252,13 +252,21 @@ static void perf_pkg_refresh_here(void *info)
 		perf_pkg_publish_here(dom, &counter->slot[dom->idx]);
 }
 
+/* A CPU to interrupt for the domain: this one, if it is of the domain. nr_cpu_ids: none */
+static unsigned int perf_pkg_near_cpu(const struct perf_pkg_domain *dom)
+{
+	unsigned int cpu = smp_processor_id();
+
+	return cpumask_test_cpu(cpu, &dom->cpus) ? cpu : perf_pkg_choose_cpu(dom, -1);
+}
+
 /* Reads a counter on a CPU of the domain: on this one if that will do. Interrupts are on. */
 void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom)
 {
-	unsigned int cpu = get_cpu();
+	unsigned int cpu;
 
-	if (!cpumask_test_cpu(cpu, &dom->cpus))
-		cpu = perf_pkg_choose_cpu(dom, -1);
+	get_cpu();
+	cpu = perf_pkg_near_cpu(dom);
 	if (cpu < nr_cpu_ids)
 		smp_call_function_single(cpu, perf_pkg_refresh_here, counter, 1);
 	put_cpu();
@@ -303,8 +311,7 @@ void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 		struct perf_pkg_call call = { .dom = &pp->domain[i], .fn = fn, .arg = arg };
 
 		this_cpu = get_cpu();
-		cpu = there && !cpumask_test_cpu(this_cpu, &call.dom->cpus) ?
-		      perf_pkg_choose_cpu(call.dom, -1) : this_cpu;
+		cpu = there ? perf_pkg_near_cpu(call.dom) : this_cpu;
 		/* The CPU may have gone just now. */
 		if (cpu >= nr_cpu_ids ||
 		    smp_call_function_single(cpu, perf_pkg_call_here, &call, 1))

@@ -190,3 +190,11 @@ const struct attribute_group perf_pkg_event_group = {
 	.attrs	= perf_pkg_event_attrs,
 };
 EXPORT_SYMBOL_GPL(perf_pkg_event_group);
+
+const struct attribute_group *perf_pkg_attr_update[] = {
+	&perf_pkg_group,
+	&perf_pkg_format_group,
+	&perf_pkg_event_group,
+	NULL,
+};
+EXPORT_SYMBOL_GPL(perf_pkg_attr_update);

@@ -244,13 +244,6 @@ static struct attribute *test_no_attrs[] = { NULL };
 static const struct attribute_group test_format = { .name = "format", .attrs = test_no_attrs };
 static const struct attribute_group test_events = { .name = "events", .attrs = test_no_attrs };
 static const struct attribute_group *test_groups[] = { &test_format, &test_events, NULL };
-static const struct attribute_group *test_update[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-	NULL,
-};
-
 /* perf_event_create_kernel_counter() makes no groups. */
 static int test_group_event_init(struct perf_event *event)
 {
@@ -272,7 +265,7 @@ static int test_register(struct perf_pkg_pmu *ppmu)
 	ppmu->pmu = (struct pmu){
 		.task_ctx_nr	= ppmu == test_tasks ? perf_sw_context : perf_invalid_context,
 		.attr_groups	= test_groups,
-		.attr_update	= test_update,
+		.attr_update	= perf_pkg_attr_update,
 	};
 	ret = perf_pkg_register(ppmu, ppmu == test_tasks ? "perf_pkg_tasks" : "perf_pkg_domains");
 	if (ret)
@@ -1399,7 +1392,7 @@ static void perf_pkg_disabled_level_is_left_alone(struct kunit *test)
 	msleep(50);
 	KUNIT_EXPECT_EQ(test, test_reads(event), reads);
 
-	/* Enabled while its task is elsewhere it is read, and refreshed from then on. */
+	/* When it is enabled, it is read and then refreshed, wherever its task is. */
 	perf_event_enable(event);
 	KUNIT_EXPECT_EQ(test, test_count(event), 7);
 	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_tasks, 0) >= 0));

@@ -40,18 +40,9 @@ FIXTURE_SETUP(rdt)
 	EXPECT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
 }
 
-static int set_cpus_online(int domain, int from, int online)
-{
-	int i, err = 0;
-
-	for (i = from; i < topo.pkg[domain].nr_cpus; i++)
-		err |= fresh_set_online(topo.pkg[domain].cpu[i], online);
-	return err;
-}
-
 FIXTURE_TEARDOWN(rdt)
 {
-	set_cpus_online(topo.nr - 1, 0, 1);
+	rdt_set_online(topo.nr - 1, 0, 1);
 	puppet_end(&self->p);
 	rmdir(OTHER);
 	rmdir(RENAMED);
@@ -297,18 +288,18 @@ TEST_F_TIMEOUT(rdt, cpus_go, 240)
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 		ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[last].cpu[0]));
-		ASSERT_EQ(0, set_cpus_online(last, 1, 0));
+		ASSERT_EQ(0, rdt_set_online(last, 1, 0));
 		EXPECT_TRUE(rdt_counted(&c, 1));
 		ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
-		ASSERT_EQ(0, set_cpus_online(last, 1, 1));
+		ASSERT_EQ(0, rdt_set_online(last, 1, 1));
 		EXPECT_TRUE(rdt_counted(&c, 1));
 	}
 	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[0].cpu[0]));
 	val = rdt_value(&c);
-	ASSERT_EQ(0, set_cpus_online(last, 0, 0));
+	ASSERT_EQ(0, rdt_set_online(last, 0, 0));
 	EXPECT_TRUE(rdt_right(&c));
 	EXPECT_LE(val, rdt_value(&c));
-	ASSERT_EQ(0, set_cpus_online(last, 0, 1));
+	ASSERT_EQ(0, rdt_set_online(last, 0, 1));
 	EXPECT_TRUE(rdt_right(&c));
 	rdt_close(&c);
 }
@@ -354,14 +345,14 @@ TEST_F_TIMEOUT(rdt, last_cpu, 240)
 		ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, 0));
 		for (i = 0; i < 2; i++)
 			before[i] = rdt_truth_of(&c[i]);
-		ASSERT_EQ(0, set_cpus_online(last, 0, 0));
+		ASSERT_EQ(0, rdt_set_online(last, 0, 0));
 		for (i = 0; i < 2; i++) {
 			EXPECT_TRUE(rdt_fits(&c[i], rdt_value(&c[i]), before[i],
 					     rdt_truth_of(&c[i])));
 			EXPECT_LE((1 + round) * RDT_BURN_US, rdt_value(&c[i]));
 			rdt_close(&c[i]);
 		}
-		ASSERT_EQ(0, set_cpus_online(last, 0, 1));
+		ASSERT_EQ(0, rdt_set_online(last, 0, 1));
 	}
 }
 

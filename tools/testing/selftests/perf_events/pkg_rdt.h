@@ -165,6 +165,16 @@ static inline int rdt_cpu(int domain)
 	return topo.pkg[domain].cpu[topo.pkg[domain].nr_cpus - 1];
 }
 
+/* All CPUs of an L3, from this one on */
+static inline int rdt_set_online(int domain, int from, int online)
+{
+	int i, err = 0;
+
+	for (i = from; i < topo.pkg[domain].nr_cpus; i++)
+		err |= fresh_set_online(topo.pkg[domain].cpu[i], online);
+	return err;
+}
+
 /* Brings in lines, in each L3, in place of those that removed groups have left there */
 static inline void rdt_evict(void)
 {

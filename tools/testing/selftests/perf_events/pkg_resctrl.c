@@ -2,7 +2,7 @@
 /*
  * Faults of resctrl itself, which need no perf event: RMIDs that are freed while somebody
  * runs with them, that are never freed, domains that go, bandwidth that steps back. The
- * emulator tells what really runs with an RMID. It needs no PMU, so it shows the faults
+ * emulator reports what really runs with an RMID. It needs no PMU, so it shows the faults
  * on the kernel without the series as well.
  */
 #define _GNU_SOURCE
@@ -53,22 +53,12 @@ FIXTURE_SETUP(resctrl)
 	ASSERT_EQ(0, puppet_new(&self->p));
 }
 
-/* All CPUs of the last L3 */
-static int set_online(int online)
-{
-	int i, err = 0, last = topo.nr - 1;
-
-	for (i = 0; i < topo.pkg[last].nr_cpus; i++)
-		err |= fresh_set_online(topo.pkg[last].cpu[i], online);
-	return err;
-}
-
 FIXTURE_TEARDOWN(resctrl)
 {
 	pkg_stop(1);
 	puppet_end(&self->p);
 	pkg_stop(0);
-	set_online(1);
+	rdt_set_online(topo.nr - 1, 0, 1);
 	rmdir(TRACE);
 	/* With all groups */
 	if (rdt.mounted)
@@ -246,7 +236,7 @@ TEST_F_TIMEOUT(resctrl, offline, 240)
 	__u64 freed;
 
 	for (i = 0; i < LIMBO_ROUNDS; i++) {
-		ASSERT_EQ(0, set_online(0));
+		ASSERT_EQ(0, rdt_set_online(topo.nr - 1, 0, 0));
 		ASSERT_EQ(0, fresh_set_online(first, 1));
 		ASSERT_EQ(0, rdt_mkdir(RDT_GROUP));
 		freed = pkg_now(CLOCK_MONOTONIC);
@@ -255,7 +245,7 @@ TEST_F_TIMEOUT(resctrl, offline, 240)
 						 (__u64)NSEC_PER_USEC));
 		ASSERT_EQ(0, fresh_set_online(first, 0));
 	}
-	ASSERT_EQ(0, set_online(1));
+	ASSERT_EQ(0, rdt_set_online(topo.nr - 1, 0, 1));
 	EXPECT_EQ(rdt.nr_rmids - 1, count_rmids());
 }
 

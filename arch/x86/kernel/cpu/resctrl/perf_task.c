@@ -5,8 +5,8 @@
  *
  * A task that is in no MON group gets a private one in its control group: a directory as
  * any other, so that resctrl allocates the RMID, counts it for the control group and has
- * it in limbo afterwards. Its name is perf-<process>-<number>. Who may do so can remove it
- * or move the task elsewhere. When perf removes it, the control group keeps its bytes.
+ * it in limbo afterwards. Its name is perf-<process>-<number>. The administrator can remove
+ * it or move the task elsewhere. When perf removes it, the control group keeps its bytes.
  *
  * The private groups take a share of the RMIDs at most, and what perf does is not in
  * info/last_cmd_status.
@@ -57,11 +57,18 @@ static LIST_HEAD(resctrl_mon_groups);
 static unsigned int resctrl_mon_nr_private;
 static unsigned int resctrl_mon_next_name;
 
+/* The MON group that the task is in, NULL: none; or why it cannot be in one */
 static struct rdtgroup *resctrl_mon_rdtgroup(struct task_struct *task)
 {
 	struct rdtgroup *rdtgrp, *child;
 
 	lockdep_assert_held(&rdtgroup_mutex);
+
+	if (!resctrl_mounted)
+		return ERR_PTR(-ENODEV);
+
+	if (!task_tgid(task))
+		return ERR_PTR(-ESRCH);
 
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
 		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
@@ -102,15 +109,9 @@ struct kernfs_node *resctrl_mon_task_kn(struct task_struct *task)
 
 	guard(mutex)(&rdtgroup_mutex);
 
-	if (!resctrl_mounted)
-		return ERR_PTR(-ENODEV);
-
-	if (!task_tgid(task))
-		return ERR_PTR(-ESRCH);
-
 	rdtgrp = resctrl_mon_rdtgroup(task);
-	if (!rdtgrp)
-		return NULL;
+	if (IS_ERR_OR_NULL(rdtgrp))
+		return ERR_CAST(rdtgrp);
 
 	group = resctrl_mon_find(rdtgrp);
 	if (group && group->process)
@@ -217,7 +218,7 @@ static void resctrl_mon_rmdir(struct resctrl_mon_group *group)
 	resctrl_mon_merge_bytes(rdtgrp);
 	/* This frees its RMID: resctrl_mon_group_freed(). */
 	rdtgroup_rmdir_mon(rdtgrp, group->cpus);
-	/* Who else waits to look at it finds that it is deleted, and frees it. */
+	/* Another task that waits for the group finds it deleted, and frees it. */
 	if (!atomic_read(&rdtgrp->waitcount))
 		rdtgroup_remove(rdtgrp);
 }
@@ -347,13 +348,10 @@ struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task,
 	guard(cpus_read_lock)();
 	guard(mutex)(&rdtgroup_mutex);
 
-	if (!resctrl_mounted)
-		return ERR_PTR(-ENODEV);
-
-	if (!task_tgid(task))
-		return ERR_PTR(-ESRCH);
-
 	rdtgrp = resctrl_mon_rdtgroup(task);
+	if (IS_ERR(rdtgrp))
+		return ERR_CAST(rdtgrp);
+
 	if (kn ? !rdtgrp || rdtgrp->kn != kn : rdtgrp && !resctrl_mon_find(rdtgrp))
 		return ERR_PTR(-EBUSY);
 

@@ -356,19 +356,12 @@ static const struct attribute_group *pkg_clock_groups[] = {
 	NULL,
 };
 
-static const struct attribute_group *pkg_clock_attr_update[] = {
-	&perf_pkg_group,
-	&perf_pkg_format_group,
-	&perf_pkg_event_group,
-	NULL,
-};
-
 #define PKG_CLOCK_PMU							\
 	.pmu = {							\
 		.module		= THIS_MODULE,				\
 		.task_ctx_nr	= perf_sw_context,			\
 		.attr_groups	= pkg_clock_groups,			\
-		.attr_update	= pkg_clock_attr_update,		\
+		.attr_update	= perf_pkg_attr_update,		\
 	},								\
 	.domain_id	= pkg_clock_package,				\
 	.event_init	= pkg_clock_event_init,				\
@@ -483,7 +476,7 @@ static struct perf_pkg_pmu pkg_clock_domain = {
 		.module		= THIS_MODULE,
 		.task_ctx_nr	= perf_sw_context,
 		.attr_groups	= pkg_clock_domain_groups,
-		.attr_update	= pkg_clock_attr_update,
+		.attr_update	= perf_pkg_attr_update,
 	},
 	.counts_domains	= true,
 	.domain_id	= pkg_clock_package,
