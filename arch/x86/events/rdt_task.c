@@ -87,10 +87,9 @@ static struct rdt_set *rdt_find_set(struct pid *opener, struct kernfs_node *kn,
 	return NULL;
 }
 
-/* Takes over the reference to @kn. */
-static struct rdt_set *rdt_get_set(struct task_struct *task, struct kernfs_node *kn)
+static struct rdt_set *rdt_get_set(struct pid *process, struct kernfs_node *kn)
 {
-	struct pid *opener = task_tgid(current), *process = task_tgid(task);
+	struct pid *opener = task_tgid(current);
 	struct rdt_set *set;
 
 	guard(mutex)(&rdt_sets_mutex);
@@ -98,15 +97,14 @@ static struct rdt_set *rdt_get_set(struct task_struct *task, struct kernfs_node 
 	set = rdt_find_set(opener, kn, process);
 	if (set) {
 		set->refs++;
-		kernfs_put(kn);
 		return set;
 	}
 
 	set = kzalloc(sizeof(*set), GFP_KERNEL);
-	if (!set) {
-		kernfs_put(kn);
+	if (!set)
 		return ERR_PTR(-ENOMEM);
-	}
+
+	kernfs_get(kn);
 	set->refs = 1;
 	set->opener = get_pid(opener);
 	set->kn = kn;
@@ -205,7 +203,8 @@ static int rdt_task_join(struct perf_pkg_counter *counter, struct perf_event *ev
 
 	guard(mutex)(&rdt_sets_mutex);
 
-	group = resctrl_mon_group_get(event->hw.target, set->kn, READ_ONCE(max_rmids));
+	group = resctrl_mon_group_get(event->hw.target, set->process, set->kn,
+				      READ_ONCE(max_rmids));
 	if (IS_ERR(group))
 		return rdt_task_error(PTR_ERR(group));
 
@@ -227,6 +226,7 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 {
 	u64 config = event->attr.config;
 	struct kernfs_node *kn;
+	struct pid *process;
 	struct rdt_set *set;
 
 	if (!rdt_has_event(config) || event->attr.config2 || event->attr.config3)
@@ -255,7 +255,11 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 	if (IS_ERR(kn))
 		return rdt_task_error(PTR_ERR(kn));
 
-	set = rdt_get_set(event->hw.target, kn);
+	/* NULL: it has been reaped. */
+	process = get_task_pid(event->hw.target, PIDTYPE_TGID);
+	set = process ? rdt_get_set(process, kn) : ERR_PTR(-ESRCH);
+	put_pid(process);
+	kernfs_put(kn);
 	if (IS_ERR(set))
 		return PTR_ERR(set);
 

@@ -21,10 +21,11 @@ void resctrl_mon_visit_groups(resctrl_mon_group_fn fn);
 
 /* perf_task.c: groups of tasks */
 struct resctrl_mon_group;
+struct pid;
 struct task_struct;
 
 struct kernfs_node *resctrl_mon_task_kn(struct task_struct *task);
-struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task,
+struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct pid *process,
 						const struct kernfs_node *kn, unsigned int max);
 void resctrl_mon_group_put(struct resctrl_mon_group *group);
 u32 resctrl_mon_group_rmid(const struct resctrl_mon_group *group);

@@ -982,7 +982,9 @@ TEST_F_TIMEOUT(rdt_many, slices, 240)
 	TH_LOG("%d groups: %d slices, the longest is %llu ns, in all %llu", self->nr, nr, most,
 	       sum);
 	EXPECT_LT(0, nr);
-	EXPECT_GE(FRESH_BUDGET_US * NSEC_PER_USEC + READ_NS, most);
+	/* lockdep and its like make all slower */
+	EXPECT_GE(FRESH_BUDGET_US * NSEC_PER_USEC + READ_NS * (access("/proc/lockdep", F_OK) ? 1 : 5),
+		  most);
 
 	for (event = RDT_OCCUPANCY; event < RDT_EVENTS; event++) {
 		EXPECT_EQ(0, rdt_ioctl(&c[event], PERF_EVENT_IOC_DISABLE));

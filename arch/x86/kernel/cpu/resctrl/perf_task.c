@@ -67,9 +67,6 @@ static struct rdtgroup *resctrl_mon_rdtgroup(struct task_struct *task)
 	if (!resctrl_mounted)
 		return ERR_PTR(-ENODEV);
 
-	if (!task_tgid(task))
-		return ERR_PTR(-ESRCH);
-
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
 		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
 			if (resctrl_arch_match_rmid(task, rdtgrp->closid, child->mon.rmid))
@@ -100,7 +97,7 @@ static struct resctrl_mon_group *resctrl_mon_find(const struct rdtgroup *rdtgrp)
  * Return: The directory of the MON group of the administrator's that it is in, with a
  * reference; NULL if it is in none, or in the private one of its process; an error
  * pointer: -ENODEV if resctrl is not mounted, -EBUSY if it is in the private group of
- * another process, -ESRCH if it is gone
+ * another process
  */
 struct kernfs_node *resctrl_mon_task_kn(struct task_struct *task)
 {
@@ -153,7 +150,7 @@ static void resctrl_mon_add(struct resctrl_mon_group *group, struct rdtgroup *rd
 }
 
 /* The files are root's: their owner can move tasks and CPUs. */
-static int resctrl_mon_mkdir(struct rdtgroup *parent, struct task_struct *task,
+static int resctrl_mon_mkdir(struct rdtgroup *parent, struct pid *process,
 			     struct rdtgroup **rdtgrp)
 {
 	const struct cred *old;
@@ -172,7 +169,7 @@ static int resctrl_mon_mkdir(struct rdtgroup *parent, struct task_struct *task,
 		return -ENODEV;
 	}
 
-	snprintf(name, sizeof(name), "perf-%d-%u", task_tgid_nr(task), ++resctrl_mon_next_name);
+	snprintf(name, sizeof(name), "perf-%d-%u", pid_nr(process), ++resctrl_mon_next_name);
 	old = override_creds(cred);
 	rdt_last_cmd_mute(true);
 	ret = __rdtgroup_mkdir_mon(parent, kn, name, 0755, rdtgrp);
@@ -255,7 +252,7 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 	return parent;
 }
 
-static struct resctrl_mon_group *resctrl_mon_make_private(struct task_struct *task,
+static struct resctrl_mon_group *resctrl_mon_make_private(struct pid *process,
 							  struct rdtgroup *parent,
 							  unsigned int max)
 {
@@ -266,11 +263,11 @@ static struct resctrl_mon_group *resctrl_mon_make_private(struct task_struct *ta
 	if (resctrl_mon_nr_private >= max)
 		return ERR_PTR(-ENOSPC);
 
-	group = resctrl_mon_alloc(task_tgid(task));
+	group = resctrl_mon_alloc(process);
 	if (IS_ERR(group))
 		return group;
 
-	ret = resctrl_mon_mkdir(parent, task, &rdtgrp);
+	ret = resctrl_mon_mkdir(parent, process, &rdtgrp);
 	if (ret) {
 		resctrl_mon_free(group);
 		return ERR_PTR(ret);
@@ -282,6 +279,7 @@ static struct resctrl_mon_group *resctrl_mon_make_private(struct task_struct *ta
 }
 
 static struct resctrl_mon_group *resctrl_mon_get_private(struct task_struct *task,
+							 struct pid *process,
 							 unsigned int max)
 {
 	struct rdtgroup *parent = resctrl_mon_parent(task);
@@ -291,12 +289,12 @@ static struct resctrl_mon_group *resctrl_mon_get_private(struct task_struct *tas
 		return ERR_CAST(parent);
 
 	list_for_each_entry(group, &resctrl_mon_groups, node) {
-		if (group->process == task_tgid(task) && group->rdtgrp &&
+		if (group->process == process && group->rdtgrp &&
 		    group->rdtgrp->mon.parent == parent)
 			return group;
 	}
 
-	return resctrl_mon_make_private(task, parent, max);
+	return resctrl_mon_make_private(process, parent, max);
 }
 
 static struct resctrl_mon_group *resctrl_mon_get_public(struct rdtgroup *rdtgrp)
@@ -329,16 +327,16 @@ static void resctrl_mon_put_locked(struct resctrl_mon_group *group)
 /**
  * resctrl_mon_group_get() - get a MON group by which to count a task
  * @task:	The task. If need be it is moved to the group.
+ * @process:	Its process, with a reference
  * @kn:		What resctrl_mon_task_kn() returned
  * @max:	Number of private groups that there may be
  *
  * Context: Task context, takes the CPU hotplug lock and rdtgroup_mutex.
  * Return: The group, or an error pointer: -ENODEV if resctrl is not mounted, -EBUSY if the
  * task has been moved, cannot be in a MON group or is in none and allowed on CPUs of one,
- * -ENOSPC if there is no RMID for it, -ESRCH if it is gone, -ENOMEM, or the error of
- * making a directory
+ * -ENOSPC if there is no RMID for it, -ENOMEM, or the error of making a directory
  */
-struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task,
+struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct pid *process,
 						const struct kernfs_node *kn, unsigned int max)
 {
 	struct resctrl_mon_group *group;
@@ -355,7 +353,7 @@ struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task,
 	if (kn ? !rdtgrp || rdtgrp->kn != kn : rdtgrp && !resctrl_mon_find(rdtgrp))
 		return ERR_PTR(-EBUSY);
 
-	group = kn ? resctrl_mon_get_public(rdtgrp) : resctrl_mon_get_private(task, max);
+	group = kn ? resctrl_mon_get_public(rdtgrp) : resctrl_mon_get_private(task, process, max);
 	if (IS_ERR(group))
 		return group;
 
