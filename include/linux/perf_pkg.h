@@ -126,9 +126,6 @@ struct perf_pkg_counter {
  *		CPU hotplug lock. Returns 0 or -errno.
  * @counter_exit: Optional. Undoes @counter_init. Task context, may sleep, perhaps under
  *		the mutex of a task's context.
- * @join:	Optional. @event is about to be an event of @counter, which may have
- *		others. Context and return values as for @counter_init; @counter_exit
- *		undoes it.
  * @lost:	Optional. Returns whether @counter counts the task of @event no more. Task
  *		context, for read(2), which fails then.
  * @read:	Reads @counter in the domain of the calling CPU, with interrupts off.
@@ -171,8 +168,6 @@ struct perf_pkg_pmu {
 	int		(*counter_init)(struct perf_pkg_counter *counter,
 					struct perf_event *event);
 	void		(*counter_exit)(struct perf_pkg_counter *counter);
-	int		(*join)(struct perf_pkg_counter *counter,
-				struct perf_event *event);
 	bool		(*lost)(struct perf_pkg_counter *counter,
 				struct perf_event *event);
 	int		(*read)(struct perf_pkg_counter *counter, u64 *value);
@@ -197,6 +192,7 @@ typedef void (*perf_pkg_domain_fn)(unsigned int domain, bool here, void *arg);
 
 void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 			   perf_pkg_domain_fn fn, void *arg);
+void perf_pkg_call_domain(struct perf_pkg_pmu *ppmu, perf_pkg_domain_fn fn, void *arg);
 void perf_pkg_counter_end(struct perf_pkg_counter *counter);
 
 unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter);

@@ -25,9 +25,8 @@
  * A counter of one RMID is read at once. The engine sweeps those of more, a register at a
  * time, see perf_pkg_pmu::sweep.
  *
- * Registers exist from the first event on until the last one is closed. An RMID that
- * joins a group meanwhile begins with its next read: that costs no interrupt, and what it
- * did up to then, at most for a pass, is left out.
+ * Registers exist from the first event on until the last one is closed. An RMID that gets
+ * a group meanwhile begins when resctrl resets its counter there.
  *
  * perf_pkg_domain::lock protects the registers of a domain, rdtgroup_mutex the rest: the
  * parents of RMIDs change under both of them. The order of locks is
@@ -298,6 +297,29 @@ static void rdt_change(u32 rmid, u32 parent, bool there)
 		perf_pkg_call_domains(&rdt_pmu, there, rdt_change_domain, &change);
 }
 
+struct rdt_reset {
+	u32			rmid;
+	enum resctrl_event_id	event;
+};
+
+static void rdt_reset_reg(unsigned int domain, bool here, void *arg)
+{
+	const struct rdt_reset *reset = arg;
+	struct rdt_reg *regs = rdt_get_regs(domain, reset->event);
+
+	regs[reset->rmid].known = false;
+	rdt_read_reg(regs, reset->rmid, reset->event, regs[reset->rmid].stamp);
+}
+
+/* In the domain of this CPU. rdtgroup_mutex is held by whoever waits for this. */
+void resctrl_mon_rmid_reset(u32 rmid, enum resctrl_event_id event)
+{
+	struct rdt_reset reset = { .rmid = rmid, .event = event };
+
+	if (rdt_regs)
+		perf_pkg_call_domain(&rdt_pmu, rdt_reset_reg, &reset);
+}
+
 /* Nobody runs with it yet. */
 void resctrl_mon_rmid_joined(u32 rmid, u32 parent)
 {
@@ -340,7 +362,7 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 	unsigned int nr_domains = perf_pkg_nr_domains(counter);
 	struct rdt_counter *rc = to_rdt_counter(counter);
 	struct kernfs_node *kn = counter->desc.object;
-	int ret = 0;
+	int ret;
 
 	rc->event = event->attr.config;
 	rc->rmid = rdt_num_rmid;
@@ -348,7 +370,11 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 	if (!rc->sweep)
 		return -ENOMEM;
 
-	resctrl_mon_lock();
+	/* A pseudo-lock measurement may hold it and wait for the context of this CPU. */
+	ret = resctrl_mon_lock_killable();
+	if (ret)
+		goto free;
+
 	if (kn)
 		ret = resctrl_mon_find_group(kn, &rc->rmid, &rc->is_mon_group);
 	if (ret)
@@ -359,12 +385,15 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 	if (!ret)
 		list_add_tail(&rc->node, &rdt_counters);
 	resctrl_mon_unlock();
-
 	if (ret)
-		kvfree(rc->sweep);
-	else
-		kernfs_get(kn);
+		goto free;
 
+	kernfs_get(kn);
+
+	return 0;
+
+free:
+	kvfree(rc->sweep);
 	return ret;
 }
 
@@ -404,7 +433,10 @@ static int rdt_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 
 	desc->object = resctrl_mon_get_kn(fd);
 	if (!desc->object) {
-		pr_info_ratelimited("perf: resctrl: fd=%llu is not a directory of resctrl\n", fd);
+		/* The log is not for everybody; the core asks later. */
+		if (!perf_allow_cpu())
+			pr_info_ratelimited("perf: resctrl: fd=%llu is not a directory of resctrl\n",
+					    fd);
 		return -EINVAL;
 	}
 	/* Nodes are aligned. */

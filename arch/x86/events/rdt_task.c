@@ -25,7 +25,6 @@
  */
 #include <linux/err.h>
 #include <linux/init.h>
-#include <linux/kernfs.h>
 #include <linux/list.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -44,24 +43,21 @@
  * struct rdt_set - what one opener counts in one group
  * @node:	Entry in rdt_sets
  * @refs:	Counters, and events that are being opened. Under rdt_sets_mutex.
- * @opener:	Constant, as are the next two
- * @kn:		Directory of a group of the administrator's, NULL: a private group
- * @process:	The tasks of a private group
- * @group:	The group, NULL: no event has joined yet. Written under rdt_sets_mutex, is
- *		read without it.
+ * @opener:	Constant, as are the others
+ * @domains:	perf_event_attr::config1 of its events
+ * @group:	The group, with a reference
  */
 struct rdt_set {
 	struct list_head		node;
 	unsigned int			refs;
 	struct pid			*opener;
-	struct kernfs_node		*kn;
-	struct pid			*process;
+	u64				domains;
 	struct resctrl_mon_group	*group;
 };
 
 static unsigned int max_rmids;
 module_param(max_rmids, uint, 0644);
-MODULE_PARM_DESC(max_rmids, "RMIDs that tasks in no group may get (default: half of all)");
+MODULE_PARM_DESC(max_rmids, "RMIDs in limbo, or of tasks in no group (0 at boot: half of all)");
 
 static DEFINE_MUTEX(rdt_sets_mutex);
 static LIST_HEAD(rdt_sets);
@@ -71,44 +67,53 @@ static struct rdt_set *rdt_counter_set(const struct perf_pkg_counter *counter)
 	return counter->desc.object;
 }
 
-static struct rdt_set *rdt_find_set(struct pid *opener, struct kernfs_node *kn,
-				    struct pid *process)
+static struct rdt_set *rdt_find_set(struct pid *opener, u64 domains,
+				    const struct resctrl_mon_group *group)
 {
 	struct rdt_set *set;
 
 	list_for_each_entry(set, &rdt_sets, node) {
-		/* A group that was removed is a matter of its old events. */
-		if (set->group && !resctrl_mon_group_exists(set->group))
-			continue;
-		if (set->opener == opener && set->kn == kn && (kn || set->process == process))
+		if (set->opener == opener && set->domains == domains && set->group == group)
 			return set;
 	}
 
 	return NULL;
 }
 
-static struct rdt_set *rdt_get_set(struct pid *process, struct kernfs_node *kn)
+/* Moves the task if need be. */
+static struct rdt_set *rdt_get_set(struct task_struct *task, u64 domains)
 {
-	struct pid *opener = task_tgid(current);
+	struct pid *opener = task_tgid(current), *process;
+	struct resctrl_mon_group *group;
 	struct rdt_set *set;
+
+	/* NULL: it has been reaped. */
+	process = get_task_pid(task, PIDTYPE_TGID);
+	if (!process)
+		return ERR_PTR(-ESRCH);
+	group = resctrl_mon_group_get(task, process, READ_ONCE(max_rmids));
+	put_pid(process);
+	if (IS_ERR(group))
+		return ERR_CAST(group);
 
 	guard(mutex)(&rdt_sets_mutex);
 
-	set = rdt_find_set(opener, kn, process);
+	set = rdt_find_set(opener, domains, group);
 	if (set) {
 		set->refs++;
+		resctrl_mon_group_put(group);
 		return set;
 	}
 
 	set = kzalloc(sizeof(*set), GFP_KERNEL);
-	if (!set)
+	if (!set) {
+		resctrl_mon_group_put(group);
 		return ERR_PTR(-ENOMEM);
-
-	kernfs_get(kn);
+	}
 	set->refs = 1;
 	set->opener = get_pid(opener);
-	set->kn = kn;
-	set->process = get_pid(process);
+	set->domains = domains;
+	set->group = group;
 	list_add_tail(&set->node, &rdt_sets);
 
 	return set;
@@ -123,12 +128,9 @@ static void rdt_put_set(void *object)
 	if (--set->refs)
 		return;
 
-	if (set->group)
-		resctrl_mon_group_put(set->group);
+	resctrl_mon_group_put(set->group);
 	list_del(&set->node);
 	put_pid(set->opener);
-	put_pid(set->process);
-	kernfs_put(set->kn);
 	kfree(set);
 }
 
@@ -162,23 +164,15 @@ static int rdt_task_error(int err)
 static int rdt_task_read(struct perf_pkg_counter *counter, u64 *value)
 {
 	enum resctrl_event_id event = counter->desc.key & PERF_PKG_CONFIG_EVENT;
-	struct resctrl_mon_group *group = READ_ONCE(rdt_counter_set(counter)->group);
-	int ret;
+	int ret = resctrl_mon_group_read(rdt_counter_set(counter)->group, event, value);
 
-	if (!group)
-		return -EAGAIN;
-
-	if (!resctrl_mon_group_exists(group)) {
+	if (ret == -ENOENT)
 		perf_pkg_counter_end(counter);
-		return -EAGAIN;
-	}
-
-	ret = resctrl_arch_mon_read(resctrl_mon_group_rmid(group), event, value);
 	/* The hardware does not track it now: its lines are not known, or gone. */
 	if (ret == -EINVAL && event == QOS_L3_OCCUP_EVENT_ID)
 		*value = ret = 0;
 
-	return ret == -EINVAL ? -EAGAIN : ret;
+	return ret == -EINVAL || ret == -ENOENT ? -EAGAIN : ret;
 }
 
 static int rdt_task_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
@@ -195,28 +189,6 @@ static void rdt_task_counter_exit(struct perf_pkg_counter *counter)
 	rdt_put_set(rdt_counter_set(counter));
 }
 
-/* Each of the threads has to be in the group. */
-static int rdt_task_join(struct perf_pkg_counter *counter, struct perf_event *event)
-{
-	struct rdt_set *set = rdt_counter_set(counter);
-	struct resctrl_mon_group *group;
-
-	guard(mutex)(&rdt_sets_mutex);
-
-	group = resctrl_mon_group_get(event->hw.target, set->process, set->kn,
-				      READ_ONCE(max_rmids));
-	if (IS_ERR(group))
-		return rdt_task_error(PTR_ERR(group));
-
-	/* The set keeps it for all. */
-	if (!set->group)
-		WRITE_ONCE(set->group, group);
-	else
-		resctrl_mon_group_put(group);
-
-	return set->group == group ? 0 : rdt_task_error(-EBUSY);
-}
-
 static bool rdt_task_lost(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	return !resctrl_mon_group_has(rdt_counter_set(counter)->group, event->hw.target);
@@ -225,8 +197,6 @@ static bool rdt_task_lost(struct perf_pkg_counter *counter, struct perf_event *e
 static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 config = event->attr.config;
-	struct kernfs_node *kn;
-	struct pid *process;
 	struct rdt_set *set;
 
 	if (!rdt_has_event(config) || event->attr.config2 || event->attr.config3)
@@ -240,7 +210,8 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 
 	/* An RMID counts what the task forks as well, for ever and on all CPUs. */
 	if (!(event->attach_state & PERF_ATTACH_TASK) || event->cpu >= 0 ||
-	    !event->attr.inherit || event->attr.remove_on_exec)
+	    !event->attr.inherit || event->attr.remove_on_exec ||
+	    event_has_any_exclude_flag(event))
 		return -EINVAL;
 
 	/* resctrl has them move themselves, and waits for that. */
@@ -251,17 +222,9 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 	if (!perfmon_capable())
 		return -EACCES;
 
-	kn = resctrl_mon_task_kn(event->hw.target);
-	if (IS_ERR(kn))
-		return rdt_task_error(PTR_ERR(kn));
-
-	/* NULL: it has been reaped. */
-	process = get_task_pid(event->hw.target, PIDTYPE_TGID);
-	set = process ? rdt_get_set(process, kn) : ERR_PTR(-ESRCH);
-	put_pid(process);
-	kernfs_put(kn);
+	set = rdt_get_set(event->hw.target, event->attr.config1);
 	if (IS_ERR(set))
-		return PTR_ERR(set);
+		return rdt_task_error(PTR_ERR(set));
 
 	/* The upper byte is the same in all addresses. */
 	desc->object = set;
@@ -299,7 +262,6 @@ static struct perf_pkg_pmu rdt_task_pmu = {
 	.put		= rdt_put_set,
 	.counter_init	= rdt_task_counter_init,
 	.counter_exit	= rdt_task_counter_exit,
-	.join		= rdt_task_join,
 	.lost		= rdt_task_lost,
 	.read		= rdt_task_read,
 	.interval_us	= RDT_INTERVAL_US,

@@ -322,6 +322,26 @@ void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 EXPORT_SYMBOL_GPL(perf_pkg_call_domains);
 
 /**
+ * perf_pkg_call_domain() - the same for the domain of this CPU, if it has one
+ * @ppmu:	The PMU
+ * @fn:		As for perf_pkg_call_domains()
+ * @arg:	For @fn
+ *
+ * Context: Not in an NMI.
+ */
+void perf_pkg_call_domain(struct perf_pkg_pmu *ppmu, perf_pkg_domain_fn fn, void *arg)
+{
+	struct perf_pkg_call call = { .fn = fn, .arg = arg };
+
+	guard(irqsave)();
+
+	call.dom = perf_pkg_this_domain(ppmu->pp);
+	if (call.dom)
+		perf_pkg_call_here(&call);
+}
+EXPORT_SYMBOL_GPL(perf_pkg_call_domain);
+
+/**
  * perf_pkg_nr_domains() - the largest number of domains there can be
  * @counter:	A counter, of any state
  *

@@ -248,18 +248,12 @@ static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp,
 	if (ret)
 		goto free;
 
-	ret = pp->ppmu->join ? pp->ppmu->join(counter, event) : 0;
-	if (ret)
-		goto put;
-
 	pe->counter = counter;
 	pe->event = event;
 	perf_pkg_event_join(pe);
 
 	return 0;
 
-put:
-	perf_pkg_counter_put(counter);
 free:
 	kfree(pe);
 	return ret;

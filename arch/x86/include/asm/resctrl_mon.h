@@ -11,6 +11,7 @@ struct kernfs_node;
 
 /* perf_mon.c: groups */
 void resctrl_mon_lock(void);
+int resctrl_mon_lock_killable(void);
 void resctrl_mon_unlock(void);
 struct kernfs_node *resctrl_mon_get_kn(int fd);
 int resctrl_mon_find_group(const struct kernfs_node *kn, u32 *rmid, bool *is_mon_group);
@@ -24,12 +25,11 @@ struct resctrl_mon_group;
 struct pid;
 struct task_struct;
 
-struct kernfs_node *resctrl_mon_task_kn(struct task_struct *task);
 struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct pid *process,
-						const struct kernfs_node *kn, unsigned int max);
+						unsigned int max);
 void resctrl_mon_group_put(struct resctrl_mon_group *group);
-u32 resctrl_mon_group_rmid(const struct resctrl_mon_group *group);
-bool resctrl_mon_group_exists(const struct resctrl_mon_group *group);
+int resctrl_mon_group_read(const struct resctrl_mon_group *group, enum resctrl_event_id event,
+			   u64 *val);
 bool resctrl_mon_group_has(const struct resctrl_mon_group *group, struct task_struct *task);
 
 /* The hardware */
@@ -38,11 +38,13 @@ int resctrl_arch_mon_domain_id(unsigned int cpu);
 
 /* perf's PMU: the groups change. rdtgroup_mutex is held. */
 #ifdef CONFIG_PERF_EVENTS_RDT
+void resctrl_mon_rmid_reset(u32 rmid, enum resctrl_event_id event);
 void resctrl_mon_rmid_joined(u32 rmid, u32 parent);
 void resctrl_mon_rmid_moved(u32 rmid, u32 parent);
 void resctrl_mon_rmid_freed(u32 rmid);
 void resctrl_mon_group_freed(u32 rmid);
 #else
+static inline void resctrl_mon_rmid_reset(u32 rmid, enum resctrl_event_id event) { }
 static inline void resctrl_mon_rmid_joined(u32 rmid, u32 parent) { }
 static inline void resctrl_mon_rmid_moved(u32 rmid, u32 parent) { }
 static inline void resctrl_mon_rmid_freed(u32 rmid) { }

@@ -959,6 +959,8 @@ static int calls_of_mkdir(int *nr)
 TEST_F_TIMEOUT(rdt_many, slices, 240)
 {
 	static __u64 slices[FRESH_TRACE_MAX];
+	/* lockdep and its like make all slower */
+	__u64 read_ns = access("/proc/lockdep", F_OK) ? READ_NS : 5 * READ_NS;
 	int last = topo.nr - 1, calls[2], nr;
 	__u64 most, sum, val[2], truth[2];
 	struct rdt_count c[RDT_EVENTS];
@@ -982,9 +984,7 @@ TEST_F_TIMEOUT(rdt_many, slices, 240)
 	TH_LOG("%d groups: %d slices, the longest is %llu ns, in all %llu", self->nr, nr, most,
 	       sum);
 	EXPECT_LT(0, nr);
-	/* lockdep and its like make all slower */
-	EXPECT_GE(FRESH_BUDGET_US * NSEC_PER_USEC + READ_NS * (access("/proc/lockdep", F_OK) ? 1 : 5),
-		  most);
+	EXPECT_GE(FRESH_BUDGET_US * NSEC_PER_USEC + read_ns, most);
 
 	for (event = RDT_OCCUPANCY; event < RDT_EVENTS; event++) {
 		EXPECT_EQ(0, rdt_ioctl(&c[event], PERF_EVENT_IOC_DISABLE));

@@ -105,11 +105,14 @@ static void close_event(struct event *ev)
 		close(ev->fd[--ev->nr]);
 }
 
-/* The task or the CPU is gone, there is no RMID, or the group is one that has no event */
+/*
+ * The task or the CPU is gone, there is no RMID, or the group is one that has no event. The
+ * core refuses a sibling with -EINVAL if the leader's context went to a child.
+ */
 static bool has_reason(const struct event *ev, int err)
 {
 	if (ev->task)
-		return err == -ESRCH || err == -ENXIO;
+		return err == -ESRCH || err == -ENXIO || (ev->nr && err == -EINVAL);
 	return err == -ENODEV || err == -EINVAL;
 }
 

@@ -21,6 +21,10 @@
 #define PARANOID	"perf_event_paranoid"
 #define CONTROL		RDT_FS "pkg_rdt_control"
 #define NR_THREADS	3
+/* IA32_L2_QOS_EXT_BW_THRTL_0 */
+#define MSR_MBA		0xd50
+/* A CPU of the emulator moves 715 MiB of local bytes in a second */
+#define LIMIT_MBPS	500
 #define MOVES		40
 
 /* A counter is read a little before or after the true value: in bytes */
@@ -30,6 +34,11 @@ static __u64 switch_bytes(void)
 		    !access("/proc/lockdep", F_OK);
 
 	return slow ? 1 << 19 : 1 << 16;
+}
+
+static __u64 all_rmids(void)
+{
+	return ~0ULL >> (RDT_MAX_RMIDS - rdt.nr_rmids);
 }
 
 FIXTURE(rdt_task)
@@ -953,6 +962,151 @@ TEST_F_TIMEOUT(rdt_task, closed, 120)
 	pkg_stop(0);
 }
 
+/* What a task moves while its events come and go is all in resctrl's files of the root */
+TEST_F_TIMEOUT(rdt_task, closed_running, 120)
+{
+	__u64 before, after, val[2];
+	struct rdt_count c, all = {
+		.event		= RDT_TOTAL,
+		.domains	= 1U << 1,
+		.rmids		= all_rmids(),
+	};
+	char path[PATH_MAX];
+	int i;
+
+	if (rdt.lossy)
+		SKIP(return, "what is not tracked is lost");
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	ASSERT_EQ(0, rdt_mon(RDT_FS, RDT_TOTAL, 1, &val[0]));
+	before = rdt_truth_of(&all);
+	for (i = 0; i < MOVES; i++) {
+		ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+		rdt_close(&c);
+	}
+	after = rdt_truth_of(&all);
+	ASSERT_EQ(0, rdt_mon(RDT_FS, RDT_TOTAL, 1, &val[1]));
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+	TH_LOG("%llu of %llu bytes", val[1] - val[0], after - before);
+	/* Each group may have left less than a unit in its counter. */
+	EXPECT_GE(val[1] - val[0] + (MOVES + 2) * rdt.scale, after - before);
+}
+
+/* What a CPU of the last L3 is told to leave out of its bandwidth, in percent */
+static int throttle(void)
+{
+	int closid = pkg_get(CONTROL, "/ctrl_hw_id"), fd;
+	char path[64];
+	__u64 val = ~0ULL;
+
+	snprintf(path, sizeof(path), "/dev/cpu/%d/msr", rdt_cpu(1));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (pread64(fd, &val, sizeof(val), MSR_MBA + closid) != sizeof(val))
+		val = -1;
+	close(fd);
+	return val;
+}
+
+/*
+ * The software controller of resctrl sees it, too: once a second it compares what a control
+ * group has moved with a limit, here below what a CPU moves and above half of that.
+ */
+TEST_F_TIMEOUT(rdt_task, mba_mbps, 120)
+{
+	char path[PATH_MAX], limit[32];
+	struct rdt_count c;
+	__u64 end;
+
+	ASSERT_EQ(0, rdt_umount());
+	if (mount("resctrl", RDT_FS, "resctrl", 0, "debug,mba_MBps")) {
+		rdt_mount();
+		SKIP(return, "no mba_MBps");
+	}
+	rdt.mounted = true;
+	ASSERT_EQ(0, mkdir(CONTROL, 0755));
+	snprintf(limit, sizeof(limit), "MB:%d=%d\n", topo.pkg[1].id, LIMIT_MBPS);
+	ASSERT_EQ(0, pkg_set_str(CONTROL, "/schemata", limit));
+	EXPECT_EQ(0, throttle());
+	ASSERT_EQ(0, rdt_add_task(CONTROL, self->p.pid));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	for (end = pkg_now(CLOCK_MONOTONIC) + 4 * NSEC_PER_SEC; pkg_now(CLOCK_MONOTONIC) < end;) {
+		ASSERT_EQ(0, open_task(&c, rdt_task_attr(RDT_TOTAL), CONTROL, self->p.pid, path));
+		usleep(50000);
+		rdt_close(&c);
+	}
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+	TH_LOG("%d %% of the bandwidth are held back", throttle());
+	EXPECT_LT(0, throttle());
+}
+
+/* Nor are they missing in the events of all groups */
+TEST_F_TIMEOUT(rdt_task, counted_by_group, 120)
+{
+	char path[PATH_MAX], *knob = (char *)fresh_knobs[FRESH_INTERVAL];
+	int i, interval = pkg_get(RDT_PMU, knob);
+	struct rdt_count c, all;
+
+	ASSERT_LT(2 * RDT_INTERVAL_US, interval);
+	ASSERT_EQ(0, rdt_set(FRESH_INTERVAL, interval));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, all_rmids()));
+	for (i = 0; i < MOVES; i++) {
+		ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+		usleep(interval / 2);
+		rdt_close(&c);
+	}
+	EXPECT_TRUE(rdt_right(&all));
+	rdt_close(&all);
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+}
+
+/* An event of some L3s reports these, whatever other events the task has */
+TEST_F_TIMEOUT(rdt_task, domains, 120)
+{
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
+	struct rdt_count c[3];
+	char path[PATH_MAX];
+	int i;
+
+	attr.disabled = 1;
+	for (i = 0; i < 3; i++) {
+		attr.config1 = i < 2 ? 1ULL << topo.pkg[i].id : 0;
+		ASSERT_EQ(0, open_task(&c[i], attr, RDT_FS, self->p.pid, path));
+		if (i < 2)
+			c[i].domains = 1U << i;
+		EXPECT_EQ(0, rdt_enable(&c[i]));
+	}
+	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+	for (i = 0; i < 3; i++)
+		EXPECT_TRUE(rdt_counted(&c[i], 1));
+	for (i = 0; i < 3; i++)
+		rdt_close(&c[i]);
+	EXPECT_FALSE(has_private(self->p.pid));
+}
+
+/* Events that come and go leave RMIDs in limbo: not more than perf may have */
+TEST_F_TIMEOUT(rdt_task, short_events, 120)
+{
+	int i, opened = 0, share = rdt.nr_rmids / 2;
+
+	for (i = 0; i < 40; i++)
+		rdt_evict();
+	for (i = 0; i < rdt.nr_rmids; i++)
+		opened += !try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1);
+	TH_LOG("%d of %d", opened, rdt.nr_rmids);
+	EXPECT_LT(0, opened);
+	EXPECT_GE(share, opened);
+	EXPECT_EQ(0, mkdir(RDT_GROUPS "take-1", 0755));
+}
+
 /* perf takes half of the RMIDs at most, and says nothing where the administrator looks */
 TEST_F_TIMEOUT(rdt_task, share_of_rmids, 120)
 {
@@ -979,6 +1133,11 @@ TEST_F_TIMEOUT(rdt_task, share_of_rmids, 120)
 
 	/* One more for one less */
 	close(c.fd[--c.nr]);
+	EXPECT_EQ(0, open_private(&again, RDT_TOTAL, crowd[share].pid, path));
+	rdt_close(&again);
+	/* Groups that umount has removed have no RMID */
+	ASSERT_EQ(0, rdt_umount());
+	ASSERT_EQ(0, rdt_mount());
 	EXPECT_EQ(0, open_private(&again, RDT_TOTAL, crowd[share].pid, path));
 	rdt_close(&again);
 	rdt_close(&c);

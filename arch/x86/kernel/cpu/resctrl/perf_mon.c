@@ -7,7 +7,8 @@
  * groups. resctrl reports changes to it:
  *
  *	alloc_rmid()		resctrl_mon_rmid_joined(): a group of its own
- *	rdtgroup_mkdir_mon()	resctrl_mon_rmid_joined(): a MON group of this CTRL_MON group
+ *	__mon_event_count()	resctrl_mon_rmid_reset(): what it counts begins here, now
+ *	__rdtgroup_mkdir_mon()	resctrl_mon_rmid_joined(): a MON group of this CTRL_MON group
  *	mongrp_reparent()	resctrl_mon_rmid_moved(): of another one
  *	free_rmid()		resctrl_mon_rmid_freed(): nobody runs with it any more
  *
@@ -29,6 +30,11 @@
 void resctrl_mon_lock(void)
 {
 	mutex_lock(&rdtgroup_mutex);
+}
+
+int resctrl_mon_lock_killable(void)
+{
+	return mutex_lock_killable(&rdtgroup_mutex);
 }
 
 void resctrl_mon_unlock(void)

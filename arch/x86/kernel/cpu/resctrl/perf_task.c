@@ -24,7 +24,6 @@
 #include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
 
 #include <asm/resctrl.h>
 #include <asm/resctrl_mon.h>
@@ -39,7 +38,6 @@
  * @process:	A private group: it is for threads of this process. NULL: it is the
  *		administrator's. Constant.
  * @users:	Number of resctrl_mon_group_get()
- * @cpus:	For the removal of a private group, which cannot fail
  *
  * Under rdtgroup_mutex.
  */
@@ -49,23 +47,20 @@ struct resctrl_mon_group {
 	u32			rmid;
 	struct pid		*process;
 	unsigned int		users;
-	cpumask_var_t		cpus;
 };
 
 /* Under rdtgroup_mutex */
 static LIST_HEAD(resctrl_mon_groups);
 static unsigned int resctrl_mon_nr_private;
 static unsigned int resctrl_mon_next_name;
+static struct cpumask resctrl_mon_cpus;
 
-/* The MON group that the task is in, NULL: none; or why it cannot be in one */
+/* The MON group that the task is in, NULL: none */
 static struct rdtgroup *resctrl_mon_rdtgroup(struct task_struct *task)
 {
 	struct rdtgroup *rdtgrp, *child;
 
 	lockdep_assert_held(&rdtgroup_mutex);
-
-	if (!resctrl_mounted)
-		return ERR_PTR(-ENODEV);
 
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
 		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
@@ -89,102 +84,46 @@ static struct resctrl_mon_group *resctrl_mon_find(const struct rdtgroup *rdtgrp)
 	return NULL;
 }
 
-/**
- * resctrl_mon_task_kn() - whose group a task is in
- * @task:	The task
- *
- * Context: Task context, takes rdtgroup_mutex.
- * Return: The directory of the MON group of the administrator's that it is in, with a
- * reference; NULL if it is in none, or in the private one of its process; an error
- * pointer: -ENODEV if resctrl is not mounted, -EBUSY if it is in the private group of
- * another process
- */
-struct kernfs_node *resctrl_mon_task_kn(struct task_struct *task)
-{
-	struct resctrl_mon_group *group;
-	struct rdtgroup *rdtgrp;
-
-	guard(mutex)(&rdtgroup_mutex);
-
-	rdtgrp = resctrl_mon_rdtgroup(task);
-	if (IS_ERR_OR_NULL(rdtgrp))
-		return ERR_CAST(rdtgrp);
-
-	group = resctrl_mon_find(rdtgrp);
-	if (group && group->process)
-		return group->process == task_tgid(task) ? NULL : ERR_PTR(-EBUSY);
-
-	kernfs_get(rdtgrp->kn);
-
-	return rdtgrp->kn;
-}
-
-static struct resctrl_mon_group *resctrl_mon_alloc(struct pid *process)
+static struct resctrl_mon_group *resctrl_mon_add(struct rdtgroup *rdtgrp, struct pid *process)
 {
 	struct resctrl_mon_group *group = kzalloc(sizeof(*group), GFP_KERNEL);
 
 	if (!group)
 		return ERR_PTR(-ENOMEM);
 
-	if (!zalloc_cpumask_var(&group->cpus, GFP_KERNEL)) {
-		kfree(group);
-		return ERR_PTR(-ENOMEM);
-	}
-	group->process = get_pid(process);
-
-	return group;
-}
-
-static void resctrl_mon_free(struct resctrl_mon_group *group)
-{
-	put_pid(group->process);
-	free_cpumask_var(group->cpus);
-	kfree(group);
-}
-
-static void resctrl_mon_add(struct resctrl_mon_group *group, struct rdtgroup *rdtgrp)
-{
 	group->rdtgrp = rdtgrp;
 	group->rmid = rdtgrp->mon.rmid;
+	group->process = get_pid(process);
 	list_add_tail(&group->node, &resctrl_mon_groups);
+
+	return group;
 }
 
 /* The files are root's: their owner can move tasks and CPUs. */
 static int resctrl_mon_mkdir(struct rdtgroup *parent, struct pid *process,
 			     struct rdtgroup **rdtgrp)
 {
-	const struct cred *old;
-	struct kernfs_node *kn;
-	struct cred *cred;
+	struct kernfs_node *kn = kernfs_find_and_get(parent->kn, "mon_groups");
 	char name[32];
 	int ret;
 
-	cred = prepare_kernel_cred(&init_task);
-	if (!cred)
-		return -ENOMEM;
-
-	kn = kernfs_find_and_get(parent->kn, "mon_groups");
-	if (!kn) {
-		put_cred(cred);
+	if (!kn)
 		return -ENODEV;
-	}
 
 	snprintf(name, sizeof(name), "perf-%d-%u", pid_nr(process), ++resctrl_mon_next_name);
-	old = override_creds(cred);
 	rdt_last_cmd_mute(true);
-	ret = __rdtgroup_mkdir_mon(parent, kn, name, 0755, rdtgrp);
+	scoped_with_kernel_creds()
+		ret = __rdtgroup_mkdir_mon(parent, kn, name, 0755, rdtgrp);
 	rdt_last_cmd_mute(false);
-	revert_creds(old);
 	kernfs_put(kn);
-	put_cred(cred);
 
 	/* All that are left are in limbo. */
 	return ret == -EBUSY ? -ENOSPC : ret;
 }
 
 /*
- * The control group keeps what its MON group has moved, and mba_MBps what it has not yet
- * seen of it.
+ * Nobody runs with its RMID any more. The control group keeps what its MON group has moved,
+ * and mba_MBps what it has not yet seen of it.
  */
 static void resctrl_mon_merge_bytes(struct rdtgroup *rdtgrp)
 {
@@ -192,32 +131,36 @@ static void resctrl_mon_merge_bytes(struct rdtgroup *rdtgrp)
 	struct rdt_mon_domain *d;
 	unsigned int evtid;
 
-	lockdep_assert_held(&rdtgroup_mutex);
-	lockdep_assert_cpus_held();
-
 	for (evtid = QOS_L3_MBM_TOTAL_EVENT_ID; evtid <= QOS_L3_MBM_LOCAL_EVENT_ID; evtid++) {
 		if (!(rdt_mon_features & BIT(evtid)))
 			continue;
 		list_for_each_entry(d, &r->mon_domains, hdr.list) {
-			struct rmid_read rr = { .rgrp = rdtgrp, .r = r, .d = d, .evtid = evtid };
+			struct rmid_read rr = { };
 
 			/* If that fails, what was read before counts. */
-			smp_call_function_any(&d->hdr.cpu_mask, mon_event_count, &rr, 1);
+			mon_event_read(&rr, r, d, rdtgrp, &d->hdr.cpu_mask, evtid, false);
 			resctrl_mon_merge(d, rdtgrp, evtid);
 		}
 	}
 }
 
-static void resctrl_mon_rmdir(struct resctrl_mon_group *group)
+/* free_rmid(): nobody runs with it any more, and nobody else does yet. */
+void resctrl_mon_group_freed(u32 rmid)
 {
-	struct rdtgroup *rdtgrp = group->rdtgrp;
+	struct resctrl_mon_group *group;
 
-	resctrl_mon_merge_bytes(rdtgrp);
-	/* This frees its RMID: resctrl_mon_group_freed(). */
-	rdtgroup_rmdir_mon(rdtgrp, group->cpus);
-	/* Another task that waits for the group finds it deleted, and frees it. */
-	if (!atomic_read(&rdtgrp->waitcount))
-		rdtgroup_remove(rdtgrp);
+	lockdep_assert_held(&rdtgroup_mutex);
+
+	list_for_each_entry(group, &resctrl_mon_groups, node) {
+		if (!group->rdtgrp || group->rmid != rmid)
+			continue;
+		/* It is perf that removes it. */
+		if (!group->users)
+			resctrl_mon_merge_bytes(group->rdtgrp);
+		if (group->process)
+			resctrl_mon_nr_private--;
+		WRITE_ONCE(group->rdtgrp, NULL);
+	}
 }
 
 /*
@@ -252,6 +195,15 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 	return parent;
 }
 
+static void resctrl_mon_rmdir(struct rdtgroup *rdtgrp)
+{
+	rdtgroup_rmdir_mon(rdtgrp, &resctrl_mon_cpus);
+	/* Another task that waits for the group finds it deleted, and frees it. */
+	if (!atomic_read(&rdtgrp->waitcount))
+		rdtgroup_remove(rdtgrp);
+}
+
+/* RMIDs in limbo, whoever had them, count as well: perf may have used them up. */
 static struct resctrl_mon_group *resctrl_mon_make_private(struct pid *process,
 							  struct rdtgroup *parent,
 							  unsigned int max)
@@ -260,20 +212,18 @@ static struct resctrl_mon_group *resctrl_mon_make_private(struct pid *process,
 	struct rdtgroup *rdtgrp;
 	int ret;
 
-	if (resctrl_mon_nr_private >= max)
+	if (resctrl_mon_nr_private + rmid_limbo_count >= max)
 		return ERR_PTR(-ENOSPC);
 
-	group = resctrl_mon_alloc(process);
-	if (IS_ERR(group))
-		return group;
-
 	ret = resctrl_mon_mkdir(parent, process, &rdtgrp);
-	if (ret) {
-		resctrl_mon_free(group);
+	if (ret)
 		return ERR_PTR(ret);
-	}
-	resctrl_mon_nr_private++;
-	resctrl_mon_add(group, rdtgrp);
+
+	group = resctrl_mon_add(rdtgrp, process);
+	if (IS_ERR(group))
+		resctrl_mon_rmdir(rdtgrp);
+	else
+		resctrl_mon_nr_private++;
 
 	return group;
 }
@@ -297,47 +247,33 @@ static struct resctrl_mon_group *resctrl_mon_get_private(struct task_struct *tas
 	return resctrl_mon_make_private(process, parent, max);
 }
 
-static struct resctrl_mon_group *resctrl_mon_get_public(struct rdtgroup *rdtgrp)
-{
-	struct resctrl_mon_group *group = resctrl_mon_find(rdtgrp);
-
-	if (!group) {
-		group = resctrl_mon_alloc(NULL);
-		if (!IS_ERR(group))
-			resctrl_mon_add(group, rdtgrp);
-	}
-
-	return group;
-}
-
 static void resctrl_mon_put_locked(struct resctrl_mon_group *group)
 {
 	if (--group->users)
 		return;
 
-	if (group->process) {
-		if (group->rdtgrp)
-			resctrl_mon_rmdir(group);
-		resctrl_mon_nr_private--;
-	}
+	/* This frees its RMID: resctrl_mon_group_freed(). */
+	if (group->process && group->rdtgrp)
+		resctrl_mon_rmdir(group->rdtgrp);
 	list_del(&group->node);
-	resctrl_mon_free(group);
+	put_pid(group->process);
+	kfree(group);
 }
 
 /**
- * resctrl_mon_group_get() - get a MON group by which to count a task
- * @task:	The task. If need be it is moved to the group.
+ * resctrl_mon_group_get() - get the MON group by which to count a task
+ * @task:	The task. If it is in no MON group it is moved to a private one.
  * @process:	Its process, with a reference
- * @kn:		What resctrl_mon_task_kn() returned
- * @max:	Number of private groups that there may be
+ * @max:	Number of RMIDs that private groups and limbo may have
  *
  * Context: Task context, takes the CPU hotplug lock and rdtgroup_mutex.
  * Return: The group, or an error pointer: -ENODEV if resctrl is not mounted, -EBUSY if the
- * task has been moved, cannot be in a MON group or is in none and allowed on CPUs of one,
- * -ENOSPC if there is no RMID for it, -ENOMEM, or the error of making a directory
+ * task is in the private group of another process, cannot be in a MON group or is in none
+ * and allowed on CPUs of one, -ENOSPC if there is no RMID for it, -ENOMEM, or the error of
+ * making a directory
  */
 struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct pid *process,
-						const struct kernfs_node *kn, unsigned int max)
+						unsigned int max)
 {
 	struct resctrl_mon_group *group;
 	struct rdtgroup *rdtgrp;
@@ -346,23 +282,20 @@ struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct
 	guard(cpus_read_lock)();
 	guard(mutex)(&rdtgroup_mutex);
 
+	if (!resctrl_mounted)
+		return ERR_PTR(-ENODEV);
+
 	rdtgrp = resctrl_mon_rdtgroup(task);
-	if (IS_ERR(rdtgrp))
-		return ERR_CAST(rdtgrp);
-
-	if (kn ? !rdtgrp || rdtgrp->kn != kn : rdtgrp && !resctrl_mon_find(rdtgrp))
-		return ERR_PTR(-EBUSY);
-
-	group = kn ? resctrl_mon_get_public(rdtgrp) : resctrl_mon_get_private(task, process, max);
+	group = rdtgrp ? resctrl_mon_find(rdtgrp) ?: resctrl_mon_add(rdtgrp, NULL) :
+			 resctrl_mon_get_private(task, process, max);
 	if (IS_ERR(group))
 		return group;
 
-	group->users++;
-	if (rdtgrp == group->rdtgrp)
-		return group;
+	if (group->process && group->process != process)
+		return ERR_PTR(-EBUSY);
 
-	/* In a private group of another process, or in no group */
-	ret = rdtgrp ? -EBUSY : __rdtgroup_move_task(task, group->rdtgrp);
+	group->users++;
+	ret = rdtgrp ? 0 : __rdtgroup_move_task(task, group->rdtgrp);
 	if (ret) {
 		resctrl_mon_put_locked(group);
 		return ERR_PTR(ret);
@@ -385,32 +318,25 @@ void resctrl_mon_group_put(struct resctrl_mon_group *group)
 	resctrl_mon_put_locked(group);
 }
 
-/* Its RMID. If the group does not exist, somebody else has that, or will. Any context. */
-u32 resctrl_mon_group_rmid(const struct resctrl_mon_group *group)
+/**
+ * resctrl_mon_group_read() - read a counter of the group in the domain of this CPU
+ * @group:	The group
+ * @event:	The event
+ * @val:	As of resctrl_arch_mon_read()
+ *
+ * Context: As for resctrl_arch_mon_read().
+ * Return: -ENOENT if the group was removed: its RMID is somebody else's, or will be. Else
+ * as resctrl_arch_mon_read().
+ */
+int resctrl_mon_group_read(const struct resctrl_mon_group *group, enum resctrl_event_id event,
+			   u64 *val)
 {
-	return group->rmid;
-}
-
-bool resctrl_mon_group_exists(const struct resctrl_mon_group *group)
-{
-	return READ_ONCE(group->rdtgrp);
+	return READ_ONCE(group->rdtgrp) ? resctrl_arch_mon_read(group->rmid, event, val) :
+					  -ENOENT;
 }
 
 /* Whether @group counts @task, which may have been moved */
 bool resctrl_mon_group_has(const struct resctrl_mon_group *group, struct task_struct *task)
 {
-	return resctrl_mon_group_exists(group) && resctrl_arch_match_rmid(task, 0, group->rmid);
-}
-
-/* free_rmid(): nobody runs with it any more, and nobody else does yet. */
-void resctrl_mon_group_freed(u32 rmid)
-{
-	struct resctrl_mon_group *group;
-
-	lockdep_assert_held(&rdtgroup_mutex);
-
-	list_for_each_entry(group, &resctrl_mon_groups, node) {
-		if (group->rdtgrp && group->rmid == rmid)
-			WRITE_ONCE(group->rdtgrp, NULL);
-	}
+	return READ_ONCE(group->rdtgrp) && resctrl_arch_match_rmid(task, 0, group->rmid);
 }
