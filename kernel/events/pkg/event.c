@@ -207,7 +207,9 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg *pp,
 						  perf_pkg_select_slots(event, pp, pe);
 
 	leader = perf_pkg_age_leader(event);
-	event->cpu = event->group_leader->cpu;
+	/* That of a task is -1; the core checks it, but not here. */
+	if (pp->ppmu->counts_domains)
+		event->cpu = event->group_leader->cpu;
 	pe->age = true;
 	pe->first = leader->first;
 	pe->nr = leader->nr;

@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 
 #include <pthread.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "pkg_fuzz.h"
@@ -61,6 +62,11 @@ static struct perf_event_attr random_attr(void)
 	if (percent(25)) {
 		attr.type = domain_type;
 		attr.config = PICK(PKG_BUSY, PKG_BUSY, PKG_CLOCK, PKG_AGE);
+		attr.config1 = percent(5) ? random_packages() : 0;
+	} else if (nr_rdt && percent(20)) {
+		attr.type = rdt_types[below(nr_rdt)];
+		/* Occupancy, total and local bytes */
+		attr.config = PICK(1, 2, 2, 3, PKG_AGE);
 		attr.config1 = percent(5) ? random_packages() : 0;
 	} else if (percent(67)) {
 		attr.config = PICK(PKG_RUNTIME, PKG_RUNTIME, PKG_RUNTIME, PKG_CLOCK, PKG_AGE);
@@ -160,6 +166,22 @@ static bool documented(int err)
 	return memchr(errs, err, sizeof(errs));
 }
 
+/*
+ * The core moves a leader that is a software event, and its siblings, to the context of
+ * the first sibling that is not: they begin anew, enabled if attr.disabled is not set.
+ */
+static void note_move(struct event *leader)
+{
+	struct event *group[NR_EVENTS];
+	int nr = group_of(leader, group);
+
+	while (nr--) {
+		group[nr]->enabled = 0;
+		group[nr]->running = 0;
+		set_state(group[nr], STATE_UNSURE);
+	}
+}
+
 static void op_open(void)
 {
 	unsigned long flags = percent(80) ? PERF_FLAG_FD_CLOEXEC : 0;
@@ -202,6 +224,8 @@ static void op_open(void)
 	e->fd = fd;
 	e->serial = ++next_serial;
 	e->kind = kind_of(&e->attr);
+	if (nr_rdt && e->attr.type == (unsigned int)rdt_types[0])
+		note_move(e->leader);
 	e->faulty = any_fault();
 	e->leader->loose |= e->attr.remove_on_exec;
 	set_state(e, e->attr.disabled ? STATE_OFF : STATE_ON);
@@ -248,6 +272,9 @@ static void op_read(void)
 /* What it counted before and has not published yet comes afterwards */
 static void note_reset(struct event *e)
 {
+	/* Others than ours set it to 0 */
+	if (e->kind == KIND_LEVEL && (e->attr.config >> 8 & 0xf) >= PKG_POLICY_SCOPE)
+		e->frozen = false;
 	if (e->kind != KIND_COUNT)
 		return;
 	e->frozen = e->state == STATE_OFF;
@@ -629,6 +656,11 @@ static void begin(void)
 		nr_cpus += topo.pkg[i].nr_cpus;
 	pmu_type = pkg_get(PKG_PMU, "type");
 	domain_type = pkg_get(PKG_DOMAIN_PMU, "type");
+	if (!access(PKG_DEVICES "resctrl_task/type", F_OK)) {
+		mount("resctrl", "/sys/fs/resctrl", "resctrl", 0, NULL);
+		rdt_types[nr_rdt++] = pkg_get(PKG_DEVICES "resctrl/", "type");
+		rdt_types[nr_rdt++] = pkg_get(PKG_DEVICES "resctrl_task/", "type");
+	}
 	for (i = 0; i < NR_EVENTS; i++)
 		events[i].fd = -1;
 	if (!mkdir(CGROUP, 0755) || errno == EEXIST)

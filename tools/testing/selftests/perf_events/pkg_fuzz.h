@@ -83,6 +83,8 @@ static struct family {
 static struct event events[NR_EVENTS];
 static unsigned long operation;
 static int nr_cpus, pmu_type, domain_type;
+/* Of resctrl and resctrl_task, where the CPU has them */
+static int rdt_types[2], nr_rdt;
 
 static inline enum kind kind_of(const struct perf_event_attr *attr)
 {
@@ -249,6 +251,9 @@ static inline void read_event(struct event *e)
 	}
 	len = read(e->fd, buf, want + below(64));
 	len = len < 0 ? -errno : len;
+	/* resctrl's groups may be over */
+	if (len == -ENODEV && e->kind == KIND_OTHER)
+		return;
 	/* A pinned event may be over; children may be older than the group is now */
 	if ((!len && e->leader->attr.pinned) || (len == -ECHILD && grouped && e->attr.inherit))
 		return;
@@ -260,16 +265,15 @@ static inline void read_event(struct event *e)
 }
 
 /*
- * Whether all of the event's family heard what it was told: a grandchild that is
- * just being born does what its parent did before.
+ * Whether all of the event's family heard what it was told. A task that is just being born
+ * does what its parent did before, where that is a child itself, or has its context.
  */
 static inline bool all_heard(const struct event *e)
 {
 	int i;
 
 	for (i = 0; i < NR_PUPPETS && e->attr.inherit; i++)
-		if (families[i].busy && (!e->pid || (families[i].p.pid == e->pid &&
-						     families[i].deep)))
+		if (families[i].busy && (!e->pid || families[i].p.pid == e->pid))
 			return false;
 	return true;
 }

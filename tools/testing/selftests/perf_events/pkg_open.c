@@ -181,6 +181,10 @@ TEST_F_TIMEOUT(pkg_open, age, 120)
 
 	age = self->attr;
 	age.config = PKG_AGE;
+	/* Of a CPU, where its leader is of a task, and the other way round */
+	EXPECT_EQ(-EINVAL, pkg_open(age, -1, self->cpu, task));
+	cpu = PKG_OPEN(self->attr, -1, self->cpu, -1);
+	EXPECT_EQ(-EINVAL, pkg_open(age, 0, -1, cpu));
 	fd = PKG_OPEN(clock, 0, -1, -1);
 	EXPECT_EQ(-EINVAL, pkg_open(age, 0, -1, fd));
 	PKG_OPEN(self->attr, 0, -1, fd);
