@@ -106,9 +106,9 @@ struct perf_pkg_counter {
  * @counts_domains: Its counts are free-running: the hardware counts for a whole
  *		domain, whether an event is scheduled in or not. Its events are CPU
  *		events and report the domain of their CPU; the PMU's cpumask has one
- *		CPU for each domain. Otherwise the PMU counts tasks: a count advances
- *		only between @start and @stop. A driver that has both registers two
- *		PMUs.
+ *		CPU for each domain. @task_ctx_nr is perf_invalid_context. Otherwise the
+ *		PMU counts tasks: a count advances only between @start and @stop. A
+ *		driver that has both registers two PMUs.
  * @read_in_nmi: @read works in an NMI that may have interrupted it, too
  * @domain_id:	Returns the id of the domain that @cpu is in, or -errno if it has
  *		none. CPUs with the same id share one copy of each counter. Must work

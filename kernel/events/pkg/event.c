@@ -304,6 +304,9 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 
 	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
 		return -EINVAL;
+	/* Hotplug moves whole groups only if their software events are in the PMU's context. */
+	if (WARN_ON_ONCE(ppmu->counts_domains && pmu->task_ctx_nr != perf_invalid_context))
+		return -EINVAL;
 	if (!perf_pkg_interval_valid(ppmu, ppmu->interval_us) ||
 	    ppmu->max_age_us > PERF_PKG_MAX_AGE_US)
 		return -EINVAL;

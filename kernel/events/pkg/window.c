@@ -9,8 +9,7 @@
  *
  * The core takes the events of a CPU off it and puts them back whenever another one
  * comes. The window of an event that stayed enabled opens again where it was closed, as
- * if it had not been, and without a read. (A cgroup event's clock stands still while the
- * cgroup is not on the CPU, so these are read anew.)
+ * if it had not been, and without a read.
  *
  * A window is one word, so that an NMI on the CPU of the event finds it consistent:
  *
@@ -79,10 +78,6 @@ static bool perf_pkg_window_reopens(const struct perf_event *event)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
 
-#ifdef CONFIG_CGROUP_PERF
-	if (event->cgrp)
-		return false;
-#endif
 	return ktime_get_mono_fast_ns() - pe->closed_at < PERF_PKG_WINDOW_GAP_NS &&
 	       pe->closed_off == perf_pkg_window_off(event);
 }

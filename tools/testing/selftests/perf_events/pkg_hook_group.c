@@ -22,7 +22,7 @@ struct group {
 	struct puppet p;
 	/*
 	 * The leader and its siblings: (e)nergy, (c)pu-clock, (t)ask-clock,
-	 * pkg_clock's (r)untime, c(y)cles
+	 * pkg_clock's (r)untime, pkg_clock_(d)omain's busy, c(y)cles
 	 */
 	const char *members;
 	int fd[MAX_MEMBERS];
@@ -49,6 +49,8 @@ static struct perf_event_attr attr_of(char member)
 		return pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK);
 	case 'r':
 		return pkg_attr(PKG_RUNTIME, PKG_ALL);
+	case 'd':
+		return pkg_domain_attr(PKG_BUSY);
 	default:
 		return cycles;
 	}
@@ -61,7 +63,7 @@ static const char *setup(struct group *g, const char *members, bool of_task)
 
 	if (why)
 		return why;
-	if (strchr(members, 'r') && access(PKG_PMU, F_OK))
+	if (strpbrk(members, "rd") && access(PKG_PMU, F_OK))
 		return "no PMU pkg_clock";
 	if (puppet_new(&g->p) || puppet_call(&g->p, pkg_pin, g->cpus.cpu))
 		return "no other process";
@@ -329,6 +331,8 @@ FIXTURE_VARIANT_ADD(pkg_hook_moving, cte) { "cte", false };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, ect) { "ect", false };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, ece) { "ece", false };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, rce) { "rce", false };
+FIXTURE_VARIANT_ADD(pkg_hook_moving, cd) { "cd", false };
+FIXTURE_VARIANT_ADD(pkg_hook_moving, dc) { "dc", false };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, other_ce) { "ce", true };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, other_cce) { "cce", true };
 FIXTURE_VARIANT_ADD(pkg_hook_moving, other_rce) { "rce", true };
