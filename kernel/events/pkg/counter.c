@@ -260,16 +260,22 @@ static unsigned int perf_pkg_near_cpu(const struct perf_pkg_domain *dom)
 	return cpumask_test_cpu(cpu, &dom->cpus) ? cpu : perf_pkg_choose_cpu(dom, -1);
 }
 
-/* Reads a counter on a CPU of the domain: on this one if that will do. Interrupts are on. */
-void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom)
+/* Calls @fn on a CPU of the domain: on this one if that will do. Interrupts are on. */
+void perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info)
 {
 	unsigned int cpu;
 
 	get_cpu();
 	cpu = perf_pkg_near_cpu(dom);
 	if (cpu < nr_cpu_ids)
-		smp_call_function_single(cpu, perf_pkg_refresh_here, counter, 1);
+		smp_call_function_single(cpu, fn, info, 1);
 	put_cpu();
+}
+
+/* Reads a counter there */
+void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom)
+{
+	perf_pkg_interrupt_domain(dom, perf_pkg_refresh_here, counter);
 }
 
 struct perf_pkg_call {

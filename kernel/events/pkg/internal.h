@@ -17,6 +17,7 @@
 #include <linux/mutex.h>
 #include <linux/perf_pkg.h>
 #include <linux/refcount.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/time64.h>
 
@@ -283,6 +284,7 @@ struct perf_pkg_counter *
 perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		     struct perf_event *event);
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
+void perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info);
 void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom);
 
 /* domain.c: domains and CPU hotplug */
@@ -294,6 +296,7 @@ void perf_pkg_destroy(struct perf_pkg *pp);
 /* read.c: what events report of slots, in any context */
 
 u64 perf_pkg_age(const struct perf_pkg_event *pe);
+bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot);
 void perf_pkg_refresh_older(const struct perf_pkg_event *pe);
 int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf_event *),
 			  struct perf_event *event, u64 *count);

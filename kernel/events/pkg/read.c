@@ -42,26 +42,33 @@ int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf
 	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }
 
+/* Whether read(2) has to refresh the slot: it is older than max_age_us. */
+bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot)
+{
+	u64 stamp, max_age = READ_ONCE(slot->counter->pp->max_age_us);
+
+	if (!max_age || perf_pkg_is_swept(slot->counter))
+		return false;
+
+	stamp = perf_pkg_slot_stamp(slot);
+
+	return stamp && stamp + max_age * NSEC_PER_USEC < ktime_get_mono_fast_ns();
+}
+
 /*
  * For read(2): refreshes what is older than max_age_us, one domain after the other. What
  * is still too old afterwards could not be read.
  */
 void perf_pkg_refresh_older(const struct perf_pkg_event *pe)
 {
-	struct perf_pkg *pp = pe->counter->pp;
-	u64 max_age = (u64)READ_ONCE(pp->max_age_us) * NSEC_PER_USEC;
+	struct perf_pkg_counter *counter = pe->counter;
 	unsigned int i, end = pe->first + READ_ONCE(*pe->nr);
-	u64 now, stamp;
 
-	if (!max_age || perf_pkg_is_swept(pe->counter))
+	if (!READ_ONCE(counter->pp->max_age_us))
 		return;
 
-	now = ktime_get_mono_fast_ns();
 	for (i = pe->first; i < end; i++) {
-		if (!perf_pkg_selects(pe, i))
-			continue;
-		stamp = perf_pkg_slot_stamp(&pe->counter->slot[i]);
-		if (stamp && stamp + max_age < now)
-			perf_pkg_refresh_domain(pe->counter, &pp->domain[i]);
+		if (perf_pkg_selects(pe, i) && perf_pkg_is_too_old(&counter->slot[i]))
+			perf_pkg_refresh_domain(counter, &counter->pp->domain[i]);
 	}
 }

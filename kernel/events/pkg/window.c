@@ -155,6 +155,37 @@ static void perf_pkg_window_del(struct perf_event *event, int flags)
 	perf_event_update_userpage(event);
 }
 
+static bool perf_pkg_window_is_open(const struct perf_pkg_event *pe)
+{
+	return atomic64_read(&pe->window) & PERF_PKG_WINDOW_OPEN;
+}
+
+static void perf_pkg_window_refresh(struct perf_event *event)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+
+	if (perf_pkg_window_is_open(pe) && perf_pkg_is_too_old(perf_pkg_window_slot(pe)))
+		perf_pkg_publish_here(perf_pkg_window_domain(pe), perf_pkg_window_slot(pe));
+}
+
+/*
+ * One interrupt for all of a group: ->read() of the others finds their slots fresh. The
+ * reader waits with ctx->mutex held, so the list does not change.
+ */
+static void perf_pkg_window_refresh_group(void *info)
+{
+	struct perf_event *sibling, *event = info, *leader = event->group_leader;
+
+	perf_pkg_window_refresh(event);
+	if (!(leader->attr.read_format & PERF_FORMAT_GROUP))
+		return;
+
+	for_each_sibling_event(sibling, leader) {
+		if (sibling->pmu == event->pmu)
+			perf_pkg_window_refresh(sibling);
+	}
+}
+
 /*
  * With interrupts enabled this is a read(2), which may wait. Samples and BPF programs
  * read the hardware on CPUs of the domain. They may have interrupted the holder of the
@@ -167,11 +198,12 @@ static void perf_pkg_window_read(struct perf_event *event)
 	struct perf_pkg *pp = pe->counter->pp;
 	unsigned int tries = 0;
 
-	if (!(atomic64_read(&pe->window) & PERF_PKG_WINDOW_OPEN))
+	if (!perf_pkg_window_is_open(pe))
 		return;
 
 	if (!irqs_disabled()) {
-		perf_pkg_refresh_older(pe);
+		if (perf_pkg_is_too_old(perf_pkg_window_slot(pe)))
+			perf_pkg_interrupt_domain(dom, perf_pkg_window_refresh_group, event);
 		return;
 	}
 
