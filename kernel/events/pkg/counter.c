@@ -44,13 +44,16 @@ static void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_s
 	perf_pkg_timer_arm(dom);
 }
 
-/* A shared counter is counted in all domains, wherever the tasks of its events are. */
+/*
+ * A shared counter is counted in all domains, wherever the tasks of its events are. Those
+ * that have no CPU yet arm their timer when they get one.
+ */
 static void perf_pkg_enqueue_shared(struct perf_pkg_counter *counter)
 {
 	struct perf_pkg *pp = counter->pp;
 	unsigned int i;
 
-	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
+	for (i = 0; i < pp->max_domains; i++) {
 		guard(raw_spinlock_irqsave)(&pp->domain[i].lock);
 
 		counter->slot[i].state = PERF_PKG_SLOT_NO_BASELINE;

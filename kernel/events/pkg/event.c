@@ -7,6 +7,7 @@
 #include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/rcupdate.h>
@@ -45,6 +46,12 @@ static void perf_pkg_event_leave(struct perf_pkg_event *pe)
 	list_del(&pe->node);
 	first = list_first_entry_or_null(&counter->events, struct perf_pkg_event, node);
 	WRITE_ONCE(counter->event, first ? first->event : NULL);
+
+	/* The timers may have stopped, as the last one was disabled. */
+	if (first && counter->desc.shared) {
+		guard(irqsave)();
+		perf_pkg_timer_kick_all(counter->pp);
+	}
 }
 
 static void perf_pkg_event_destroy(struct perf_event *event)

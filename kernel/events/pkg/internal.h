@@ -270,6 +270,7 @@ void perf_pkg_timer_init(struct perf_pkg_domain *dom);
 void perf_pkg_timer_arm(struct perf_pkg_domain *dom);
 void perf_pkg_timer_kick(struct perf_pkg_domain *dom);
 void perf_pkg_timer_kick_locked(struct perf_pkg_domain *dom);
+void perf_pkg_timer_kick_all(struct perf_pkg *pp);
 void perf_pkg_timer_pause(struct perf_pkg_domain *dom);
 void perf_pkg_timer_resume(struct perf_pkg_domain *dom);
 u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 since,

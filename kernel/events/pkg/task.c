@@ -15,17 +15,6 @@
 
 #include "internal.h"
 
-/* A shared counter is enabled by open() or exec(): its timers are armed in all domains. */
-static void perf_pkg_task_open(struct perf_pkg_event *pe)
-{
-	struct perf_pkg *pp = pe->counter->pp;
-	unsigned int i;
-
-	WRITE_ONCE(pe->open, true);
-	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
-		perf_pkg_timer_kick(&pp->domain[i]);
-}
-
 static int perf_pkg_task_add(struct perf_event *event, int flags)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
@@ -33,16 +22,23 @@ static int perf_pkg_task_add(struct perf_event *event, int flags)
 	struct perf_pkg_pmu *ppmu = counter->pp->ppmu;
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 
-	/* Nothing counts on a CPU without a domain, or in one that is not selected. */
 	event->hw.idx = -1;
-	if (pe->age || !dom || !perf_pkg_selects(pe, dom->idx))
+	if (pe->age)
+		return 0;
+
+	/* It was enabled by open() or exec(): the timers of all domains are for it. */
+	if (unlikely(counter->desc.shared && !READ_ONCE(pe->open))) {
+		WRITE_ONCE(pe->open, true);
+		perf_pkg_timer_kick_all(counter->pp);
+	}
+
+	/* Nothing counts on a CPU without a domain, or in one that is not selected. */
+	if (!dom || !perf_pkg_selects(pe, dom->idx))
 		return 0;
 
 	/* For ->del(): the thread that brings a CPU up has it join its domain. */
 	event->hw.idx = dom->idx;
 	perf_pkg_slot_get(dom, &counter->slot[dom->idx]);
-	if (unlikely(counter->desc.shared && !READ_ONCE(pe->open)))
-		perf_pkg_task_open(pe);
 	if (ppmu->start)
 		ppmu->start(counter, event);
 	if (READ_ONCE(event->rb))

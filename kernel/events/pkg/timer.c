@@ -177,6 +177,15 @@ void perf_pkg_timer_kick(struct perf_pkg_domain *dom)
 	raw_spin_unlock(&dom->lock);
 }
 
+/* In all domains, for a shared counter */
+void perf_pkg_timer_kick_all(struct perf_pkg *pp)
+{
+	unsigned int i;
+
+	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
+		perf_pkg_timer_kick(&pp->domain[i]);
+}
+
 /* Stops the timer until perf_pkg_timer_resume(), which arms it again if need be. */
 void perf_pkg_timer_pause(struct perf_pkg_domain *dom)
 {

@@ -1432,6 +1432,37 @@ static void perf_pkg_shared_counter_has_one_reporter(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_wait(test_count(next) == 17));
 }
 
+/* Its timers had stopped as the oldest event was disabled: they go on for the next one. */
+static void perf_pkg_shared_counter_goes_on_for_the_next(struct kunit *test)
+{
+	struct perf_event *oldest, *next;
+	u64 count;
+
+	test_tasks->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	oldest = test_shared_event(test);
+	next = test_event(test, test_tasks, TEST_SHARED, -1);
+	perf_event_disable(oldest);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_tasks, 1) == -1));
+
+	KUNIT_ASSERT_PTR_EQ(test, tst.event[0], oldest);
+	perf_event_release_kernel(oldest);
+	tst.event[0] = tst.event[--tst.nr_events];
+	count = test_count(next);
+	KUNIT_EXPECT_TRUE(test, test_wait((test_advance(1, 5), test_count(next) > count)));
+}
+
+/* Also if its task has never been there */
+static void perf_pkg_shared_counter_counts_where_selected(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_tasks->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	event = test_keep(test, test_open(test_attr(test_tasks, TEST_SHARED, BIT(1)), -1));
+	KUNIT_EXPECT_TRUE(test, test_wait((test_advance(1, 5), test_count(event) > 0)));
+}
+
 /* It begins and ends with a read each, and context switches read nothing. */
 static void perf_pkg_shared_counter_is_a_window(struct kunit *test)
 {
@@ -1524,6 +1555,23 @@ static void perf_pkg_hotplug_thread_is_counted(struct kunit *test)
 	perf_event_read_value(event, &enabled, &running);
 	KUNIT_EXPECT_GT(test, running, 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&test_slot(event, 1)->active), 0);
+}
+
+/* That has not been there when the event was opened */
+static void perf_pkg_hotplug_adds_a_domain(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_unregister(test, test_tasks);
+	KUNIT_ASSERT_EQ(test, remove_cpu(1), 0);
+	KUNIT_ASSERT_EQ(test, remove_cpu(3), 0);
+	KUNIT_ASSERT_EQ(test, test_register(test_tasks), 0);
+	KUNIT_ASSERT_PTR_EQ(test, test_dom(test_tasks, 1), NULL);
+	test_tasks->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	event = test_event(test, test_tasks, TEST_SHARED, -1);
+	KUNIT_ASSERT_EQ(test, add_cpu(3), 0);
+	KUNIT_EXPECT_TRUE(test, test_wait((test_advance(1, 5), test_count(event) > 0)));
 }
 
 static void perf_pkg_hotplug_hands_tasks_over(struct kunit *test)
@@ -1685,9 +1733,12 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_SLOW(perf_pkg_level_of_a_sleeping_task_is_refreshed),
 	KUNIT_CASE(perf_pkg_disabled_level_is_left_alone),
 	KUNIT_CASE(perf_pkg_shared_counter_has_one_reporter),
+	KUNIT_CASE(perf_pkg_shared_counter_goes_on_for_the_next),
+	KUNIT_CASE(perf_pkg_shared_counter_counts_where_selected),
 	KUNIT_CASE(perf_pkg_shared_counter_is_a_window),
 	KUNIT_CASE(perf_pkg_closed_level_is_left_alone),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_thread_is_counted),
+	KUNIT_CASE_SLOW(perf_pkg_hotplug_adds_a_domain),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_hands_tasks_over),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_migrates_events),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_ends_a_domain),
