@@ -108,21 +108,12 @@ static int perf_pkg_slot_restart(struct perf_pkg_domain *dom, struct perf_pkg_sl
 	return 0;
 }
 
-/* Another CPU has the domain's events from now on. */
-static void perf_pkg_move_events(struct perf_pkg_domain *dom, unsigned int from, unsigned int to)
-{
-	struct perf_pkg_pmu *ppmu = dom->pp->ppmu;
-
-	if (ppmu->counts_domains)
-		perf_pmu_migrate_context(&ppmu->pmu, from, to);
-}
-
 static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 {
 	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
-	bool first, timer_moves, cpu_moves;
-	int from, id = pp->ppmu->domain_id(cpu);
+	int id = pp->ppmu->domain_id(cpu);
 	struct perf_pkg_domain *dom;
+	bool first, timer_moves;
 
 	if (id < 0)
 		return 0;
@@ -139,18 +130,13 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		cpumask_set_cpu(cpu, &dom->cpus);
-		from = dom->cpu;
-		/* An isolated CPU had to do so far. */
-		cpu_moves = from >= 0 && !perf_pkg_is_housekeeping(from) &&
-			    perf_pkg_is_housekeeping(cpu);
 		timer_moves = dom->timer_cpu >= 0 && perf_pkg_is_housekeeping(cpu) &&
 			      !perf_pkg_is_housekeeping(dom->timer_cpu);
-		if (first || cpu_moves)
+		/* An isolated CPU had to do so far. Its events stay: others may lead their groups. */
+		if (first || (!perf_pkg_is_housekeeping(dom->cpu) && perf_pkg_is_housekeeping(cpu)))
 			WRITE_ONCE(dom->cpu, cpu);
 	}
 
-	if (cpu_moves)
-		perf_pkg_move_events(dom, from, cpu);
 	if (timer_moves) {
 		perf_pkg_timer_pause(dom);
 		perf_pkg_timer_resume(dom);
@@ -171,6 +157,7 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 {
 	struct perf_pkg *pp = hlist_entry(node, struct perf_pkg, hp_node);
 	struct perf_pkg_domain *dom = *per_cpu_ptr(pp->cpu_domain, cpu);
+	struct perf_pkg_pmu *ppmu = pp->ppmu;
 	bool last, timer_moves;
 	unsigned int to;
 
@@ -186,8 +173,8 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 	/* While the CPU can read the domain's counters for the last time */
 	if (last)
 		perf_pkg_walk_slots(dom, perf_pkg_slot_final_read);
-	else
-		perf_pkg_move_events(dom, cpu, to);
+	else if (ppmu->counts_domains)
+		perf_pmu_migrate_context(&ppmu->pmu, cpu, to);
 
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		timer_moves = dom->timer_cpu == cpu;

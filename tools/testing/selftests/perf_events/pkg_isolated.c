@@ -10,6 +10,7 @@
 
 #define INTERVAL_US	1000
 #define NR_PASSES	50
+#define NR_FAULTS	1000
 
 FIXTURE(pkg_isolated)
 {
@@ -207,6 +208,51 @@ TEST_F_TIMEOUT(pkg_isolated, takes_over, 300)
 		EXPECT_LE(val, pkg_count(task));
 	}
 	watch(_metadata, self->isolated, id, false);
+}
+
+static long page_faults(long nr)
+{
+	size_t size = getpagesize();
+	char *page;
+
+	page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	while (nr--) {
+		madvise(page, size, MADV_DONTNEED);
+		*(volatile char *)page = 1;
+	}
+	return munmap(page, size) ? -errno : 0;
+}
+
+/* A group goes on with its CPU though another one is in the cpumask now */
+TEST_F_TIMEOUT(pkg_isolated, group_stays, 120)
+{
+	struct perf_event_attr faults = pkg_sw_attr(PERF_COUNT_SW_PAGE_FAULTS);
+	int pkg = find_package(self->isolated, true, true), leader, i, cpu;
+	__u64 before;
+
+	if (pkg < 0)
+		SKIP(return, "no package with isolated CPUs where all others can go offline");
+	for (i = 0; i < topo.pkg[pkg].nr_cpus; i++) {
+		cpu = topo.pkg[pkg].cpu[i];
+		if (!self->isolated[cpu])
+			ASSERT_EQ(0, fresh_set_online(cpu, 0));
+	}
+	cpu = fresh_cpu_in_mask(PKG_DOMAIN_PMU, pkg);
+	ASSERT_LE(0, cpu);
+	EXPECT_TRUE(self->isolated[cpu]);
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, cpu));
+	leader = PKG_OPEN(faults, -1, cpu, -1);
+	PKG_OPEN(pkg_domain_attr(PKG_BUSY), -1, cpu, leader);
+
+	for (i = 0; i < topo.pkg[pkg].nr_cpus; i++)
+		ASSERT_EQ(0, fresh_set_online(topo.pkg[pkg].cpu[i], 1));
+	ASSERT_LE(0, fresh_cpu_in_mask(PKG_DOMAIN_PMU, pkg));
+	EXPECT_FALSE(self->isolated[fresh_cpu_in_mask(PKG_DOMAIN_PMU, pkg)]);
+	before = pkg_count(leader);
+	ASSERT_EQ(0, puppet_call(&self->p, page_faults, NR_FAULTS));
+	EXPECT_LE(before + NR_FAULTS, pkg_count(leader));
 }
 
 /* Nobody else is there */
