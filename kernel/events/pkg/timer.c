@@ -79,7 +79,7 @@ unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except)
 			return cpu;
 	}
 
-	return cpumask_any_but(&dom->cpus, except);
+	return except < 0 ? cpumask_any(&dom->cpus) : cpumask_any_but(&dom->cpus, except);
 }
 
 /* Arming and stopping */
