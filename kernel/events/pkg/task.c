@@ -61,8 +61,14 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 	if (pp->ppmu->stop)
 		pp->ppmu->stop(counter, event);
 	/* Without a timer, or for a task that exits, this is the last read of any. */
-	if (!counter->background || !READ_ONCE(pp->interval_us) || current->flags & PF_EXITING)
+	if (!counter->background || !READ_ONCE(pp->interval_us) || current->flags & PF_EXITING) {
+		/*
+		 * Pairs with itself on another CPU of the domain, which stops the counter for
+		 * another task: one of the two reads at least observes both stops.
+		 */
+		smp_mb();
 		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot);
+	}
 	perf_pkg_slot_put(slot);
 	if (READ_ONCE(event->rb))
 		perf_event_update_userpage(event);
