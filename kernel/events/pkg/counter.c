@@ -77,24 +77,25 @@ void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	 */
 	atomic_inc_return(&slot->active);
 
-	/* Pairs with smp_store_release() in perf_pkg_publish(). */
+	/* First, so that a timer that has stopped is started once. */
+	if (unlikely(READ_ONCE(dom->idle_passes)))
+		perf_pkg_timer_kick(dom);
+	/* Pairs with smp_store_release() in perf_pkg_sweep(). */
 	if (unlikely(smp_load_acquire(&slot->state) != PERF_PKG_SLOT_LIVE) &&
 	    !(slot->counter->desc.shared && perf_pkg_is_stale(slot))) {
 		/* Of a shared counter one attempt will do: the timer makes others. */
 		guard(raw_spinlock)(&dom->lock);
 		perf_pkg_slot_enqueue(dom, slot);
 	}
-	if (unlikely(READ_ONCE(dom->idle_passes)))
-		perf_pkg_timer_kick(dom);
 }
 
 /* The same with the domain locked, for the caller to read the counter next */
 void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	atomic_inc(&slot->active);
-	perf_pkg_slot_enqueue(dom, slot);
 	if (dom->idle_passes)
 		perf_pkg_timer_kick_locked(dom);
+	perf_pkg_slot_enqueue(dom, slot);
 }
 
 /* It is scheduled out, after its last value was published. Interrupts are off. */

@@ -29,6 +29,7 @@
 #include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
+#include <linux/tracepoint.h>
 
 #include "../internal.h"
 
@@ -73,6 +74,7 @@ static struct {
 	u64			latest;
 	u64			due;
 	u64			period;
+	unsigned int		timer_starts;
 	/* Of test_hold_lock() */
 	bool			locked;
 	bool			started;
@@ -1269,6 +1271,31 @@ static void perf_pkg_kick_keeps_a_timer(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_wait(test_reads(event) >= reads + 3));
 }
 
+static void test_timer_started(void *data, const char *pmu, int domain, int cpu, u64 interval)
+{
+	if (!strcmp(pmu, test_domains->pp->name))
+		tst.timer_starts++;
+}
+
+static void perf_pkg_kick_starts_a_timer_once(struct kunit *test)
+{
+	struct perf_event *event;
+
+	test_domains->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	event = test_event(test, test_domains, TEST_COUNT, 0);
+	perf_event_disable(event);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_domains, 0) == -1));
+
+	if (register_trace_perf_pkg_timer_start(test_timer_started, NULL))
+		kunit_skip(test, "needs tracepoints");
+	perf_event_enable(event);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_timer_cpu(test_domains, 0) == 0));
+	unregister_trace_perf_pkg_timer_start(test_timer_started, NULL);
+	tracepoint_synchronize_unregister();
+	KUNIT_EXPECT_EQ(test, tst.timer_starts, 1);
+}
+
 /* As a long slice does, but until an event was scheduled in, or for a second */
 static void test_hold_lock(void *info)
 {
@@ -1728,6 +1755,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_SLOW(perf_pkg_period_never_doubles),
 	KUNIT_CASE(perf_pkg_idle_domain_needs_no_timer),
 	KUNIT_CASE(perf_pkg_kick_keeps_a_timer),
+	KUNIT_CASE(perf_pkg_kick_starts_a_timer_once),
 	KUNIT_CASE(perf_pkg_kick_does_not_wait),
 	KUNIT_CASE(perf_pkg_may_wrap_while_not_active),
 	KUNIT_CASE_SLOW(perf_pkg_level_of_a_sleeping_task_is_refreshed),
