@@ -65,6 +65,7 @@ struct perf_pkg_desc {
  * struct perf_pkg_counter - one monitored quantity in all domains
  * @pp:		The PMU. Constant.
  * @slot:	Last published value in each domain. The array is constant.
+ * @nr_domains:	Length of @slot, and of what the driver has for each domain. Constant.
  * @desc:	Constant
  * @mask:	Bits of a hardware value. Constant.
  * @id:		Names the counter in tracepoints. Constant.
@@ -84,6 +85,7 @@ struct perf_pkg_desc {
 struct perf_pkg_counter {
 	struct perf_pkg		*pp;
 	struct perf_pkg_slot	*slot;
+	unsigned int		nr_domains;
 	struct perf_pkg_desc	desc;
 	u64			mask;
 	unsigned int		id;
@@ -129,6 +131,7 @@ struct perf_pkg_counter {
  * @lost:	Optional. Returns whether @counter counts the task of @event no more. Task
  *		context, for read(2), which fails then.
  * @read:	Reads @counter in the domain of the calling CPU, with interrupts off.
+ *		@domain is its index, below perf_pkg_counter::nr_domains, and not its id.
  *		Reads of one counter in a domain are serialized, except for the
  *		counts of a PMU that counts tasks. Returns 0 or -errno: the last good
  *		value then stays and gets older. -EAGAIN says that the hardware has no
@@ -146,8 +149,8 @@ struct perf_pkg_counter {
  *		and closes with the value of the last sweep, and read(2) ignores
  *		max_age_us. Else its register is read at once, as by any other PMU.
  * @start:	Optional. @event is scheduled in on this CPU: count for it. Interrupts
- *		off, the event's context locked. Not called by a PMU that counts
- *		domains.
+ *		off, the event's context locked. hw_perf_event::idx is the index of the
+ *		domain. Not called by a PMU that counts domains.
  * @stop:	Optional. @event is scheduled out on this CPU. As for @start.
  * @counter_size: sizeof() the driver's counter, 0: struct perf_pkg_counter
  * @interval_us: Refresh interval to begin with, in us. 0: no timer.
@@ -170,8 +173,10 @@ struct perf_pkg_pmu {
 	void		(*counter_exit)(struct perf_pkg_counter *counter);
 	bool		(*lost)(struct perf_pkg_counter *counter,
 				struct perf_event *event);
-	int		(*read)(struct perf_pkg_counter *counter, u64 *value);
-	int		(*sweep)(struct perf_pkg_counter *counter, u64 since);
+	int		(*read)(struct perf_pkg_counter *counter, unsigned int domain,
+				u64 *value);
+	int		(*sweep)(struct perf_pkg_counter *counter, unsigned int domain,
+				 u64 since);
 	bool		(*is_swept)(const struct perf_pkg_counter *counter);
 	void		(*start)(struct perf_pkg_counter *counter,
 				 struct perf_event *event);
@@ -194,8 +199,5 @@ void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 			   perf_pkg_domain_fn fn, void *arg);
 void perf_pkg_call_domain(struct perf_pkg_pmu *ppmu, perf_pkg_domain_fn fn, void *arg);
 void perf_pkg_counter_end(struct perf_pkg_counter *counter);
-
-unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter);
-int perf_pkg_domain_index(const struct perf_pkg_counter *counter);
 
 #endif /* _LINUX_PERF_PKG_H */

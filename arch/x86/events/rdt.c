@@ -182,18 +182,14 @@ static int rdt_read_single(struct rdt_counter *rc, struct rdt_reg *regs, u64 sin
 	return ret == -EINVAL ? -EAGAIN : ret;
 }
 
-static int rdt_sweep(struct perf_pkg_counter *counter, u64 since)
+static int rdt_sweep(struct perf_pkg_counter *counter, unsigned int domain, u64 since)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
-	int ret, domain = perf_pkg_domain_index(counter);
+	struct rdt_reg *regs = rdt_get_regs(domain, rc->event);
 	unsigned int left = RDT_SWEEP_STEP;
 	struct rdt_sweep *sweep;
-	struct rdt_reg *regs;
+	int ret;
 
-	if (domain < 0)
-		return domain;
-
-	regs = rdt_get_regs(domain, rc->event);
 	if (!rdt_is_swept(counter))
 		return rdt_read_single(rc, regs, since);
 
@@ -222,16 +218,11 @@ static int rdt_sweep(struct perf_pkg_counter *counter, u64 since)
 	return sweep->valid ? 0 : -EAGAIN;
 }
 
-static int rdt_read(struct perf_pkg_counter *counter, u64 *value)
+static int rdt_read(struct perf_pkg_counter *counter, unsigned int domain, u64 *value)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
-	int domain = perf_pkg_domain_index(counter);
-	struct rdt_reg *reg;
+	struct rdt_reg *reg = &rdt_get_regs(domain, rc->event)[rc->rmid];
 
-	if (domain < 0)
-		return domain;
-
-	reg = &rdt_get_regs(domain, rc->event)[rc->rmid];
 	*value = rc->is_mon_group ? reg->seen : reg->group;
 
 	return 0;
@@ -359,7 +350,7 @@ static int rdt_alloc_regs(unsigned int nr_domains)
 
 static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
 {
-	unsigned int nr_domains = perf_pkg_nr_domains(counter);
+	unsigned int nr_domains = counter->nr_domains;
 	struct rdt_counter *rc = to_rdt_counter(counter);
 	struct kernfs_node *kn = counter->desc.object;
 	int ret;

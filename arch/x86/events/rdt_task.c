@@ -161,7 +161,7 @@ static int rdt_task_error(int err)
 }
 
 /* In the domain of this CPU, which is locked */
-static int rdt_task_read(struct perf_pkg_counter *counter, u64 *value)
+static int rdt_task_read(struct perf_pkg_counter *counter, unsigned int domain, u64 *value)
 {
 	enum resctrl_event_id event = counter->desc.key & PERF_PKG_CONFIG_EVENT;
 	int ret = resctrl_mon_group_read(rdt_counter_set(counter)->group, event, value);

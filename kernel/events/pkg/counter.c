@@ -68,9 +68,10 @@ static void perf_pkg_enqueue_shared(struct perf_pkg_counter *counter)
  */
 void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
-	/* It had no age until now. */
+	/* It had no age until now. The last pass was before, and saves the clock. */
 	if (perf_pkg_is_quiescent(slot) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
-		perf_pkg_slot_set_stamp(slot, ktime_get_mono_fast_ns());
+		perf_pkg_slot_set_stamp(slot, atomic64_read(&dom->recent) ?:
+					      ktime_get_mono_fast_ns());
 	/*
 	 * Pairs with atomic_read_acquire() in perf_pkg_is_quiescent(), which must
 	 * observe the stamp, and with smp_mb() in perf_pkg_pass_end().
@@ -96,13 +97,6 @@ void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 	if (dom->idle_passes)
 		perf_pkg_timer_kick_locked(dom);
 	perf_pkg_slot_enqueue(dom, slot);
-}
-
-/* It is scheduled out, after its last value was published. Interrupts are off. */
-void perf_pkg_slot_put(struct perf_pkg_slot *slot)
-{
-	/* Pairs with atomic_read_acquire() in perf_pkg_is_quiescent(). */
-	WARN_ON_ONCE(atomic_fetch_dec_release(&slot->active) <= 0);
 }
 
 static void perf_pkg_slot_dequeue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
@@ -152,6 +146,7 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		goto free;
 
 	counter->pp = pp;
+	counter->nr_domains = pp->max_domains;
 	counter->desc = *desc;
 	counter->mask = GENMASK_ULL(desc->width - 1, 0);
 	/* Levels do not grow, and drivers keep state for free-running counters. */
@@ -253,7 +248,7 @@ static void perf_pkg_refresh_here(void *info)
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 
 	if (dom && READ_ONCE(counter->slot[dom->idx].state) != PERF_PKG_SLOT_NEW)
-		perf_pkg_publish_here(dom, &counter->slot[dom->idx]);
+		perf_pkg_publish_here(dom, &counter->slot[dom->idx], false);
 }
 
 /* A CPU to interrupt for the domain: this one, if it is of the domain. nr_cpu_ids: none */
@@ -350,31 +345,3 @@ void perf_pkg_call_domain(struct perf_pkg_pmu *ppmu, perf_pkg_domain_fn fn, void
 		perf_pkg_call_here(&call);
 }
 EXPORT_SYMBOL_GPL(perf_pkg_call_domain);
-
-/**
- * perf_pkg_nr_domains() - the largest number of domains there can be
- * @counter:	A counter, of any state
- *
- * Context: Any.
- * Return: The size of arrays indexed with perf_pkg_domain_index()
- */
-unsigned int perf_pkg_nr_domains(const struct perf_pkg_counter *counter)
-{
-	return counter->pp->max_domains;
-}
-EXPORT_SYMBOL_GPL(perf_pkg_nr_domains);
-
-/**
- * perf_pkg_domain_index() - the domain of this CPU
- * @counter:	Any counter of the PMU
- *
- * Context: Preemption disabled.
- * Return: Its index, which is not the id; -ENODEV if the CPU has no domain
- */
-int perf_pkg_domain_index(const struct perf_pkg_counter *counter)
-{
-	const struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
-
-	return dom ? dom->idx : -ENODEV;
-}
-EXPORT_SYMBOL_GPL(perf_pkg_domain_index);

@@ -8,6 +8,7 @@
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/irqflags.h>
+#include <linux/log2.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/rcupdate.h>
@@ -178,7 +179,7 @@ static int perf_pkg_select_domain(struct perf_event *event, struct perf_pkg *pp,
 static int perf_pkg_select_slots(struct perf_event *event, struct perf_pkg *pp,
 				 struct perf_pkg_event *pe)
 {
-	struct perf_pkg_domain *dom;
+	struct perf_pkg_domain *dom = NULL;
 	u64 ids, mask = 0;
 
 	for (ids = event->attr.config1; ids; ids &= ids - 1) {
@@ -188,15 +189,15 @@ static int perf_pkg_select_slots(struct perf_event *event, struct perf_pkg *pp,
 		mask |= BIT_ULL(dom->idx);
 	}
 
-	if (event->attach_state & PERF_ATTACH_TASK) {
+	if (!(event->attach_state & PERF_ATTACH_TASK)) {
+		dom = perf_pkg_event_domain(event, pp);
+		if (IS_ERR(dom))
+			return PTR_ERR(dom);
+	} else if (!is_power_of_2(mask)) {
 		pe->nr = &pp->nr_domains;
 		pe->mask = mask;
 		return 0;
 	}
-
-	dom = perf_pkg_event_domain(event, pp);
-	if (IS_ERR(dom))
-		return PTR_ERR(dom);
 
 	pe->first = dom->idx;
 	pe->nr = !mask || mask & BIT_ULL(dom->idx) ? &perf_pkg_one_slot : &perf_pkg_no_slot;
@@ -247,19 +248,21 @@ static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp,
 
 	event->pmu_private = pe;
 	if (pe->age) {
-		pe->counter = perf_pkg_age_leader(event)->counter;
-		refcount_inc(&pe->counter->ref);
-		return 0;
+		counter = perf_pkg_age_leader(event)->counter;
+		refcount_inc(&counter->ref);
+	} else {
+		counter = perf_pkg_counter_get(pp, desc, event);
+		ret = PTR_ERR_OR_ZERO(counter);
+		if (ret)
+			goto free;
 	}
 
-	counter = perf_pkg_counter_get(pp, desc, event);
-	ret = PTR_ERR_OR_ZERO(counter);
-	if (ret)
-		goto free;
-
 	pe->counter = counter;
+	pe->slot = &counter->slot[pe->first];
+	pe->special = pe->age || desc->shared || desc->level || pp->ppmu->lost;
 	pe->event = event;
-	perf_pkg_event_join(pe);
+	if (!pe->age)
+		perf_pkg_event_join(pe);
 
 	return 0;
 

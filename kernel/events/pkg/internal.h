@@ -20,6 +20,7 @@
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/time64.h>
+#include <linux/timekeeping.h>
 
 #include <trace/events/perf_pkg.h>
 
@@ -51,6 +52,9 @@ enum perf_pkg_slot_state {
 	PERF_PKG_SLOT_LIVE,
 };
 
+/* See perf_pkg_slot::stale. */
+#define PERF_PKG_SLOT_STALE	1
+
 /**
  * struct perf_pkg_slot - a counter's last published value in one domain
  * @value:	A level, or all that was counted since the slot went live. A count
@@ -66,8 +70,8 @@ enum perf_pkg_slot_state {
  * @counter:	The counter this is a slot of. Constant.
  * @state:	enum perf_pkg_slot_state
  * @active:	Number of the counter's events that are scheduled in on the domain
- * @fail_seq:	Number of reads that failed
- * @ok_seq:	What @fail_seq was before the last read that succeeded
+ * @stale:	Number of reads that failed, times 2; PERF_PKG_SLOT_STALE: none that began
+ *		after the last of these has succeeded
  *
  * Writers of @value and @stamp are the CPUs of the domain with interrupts off: under
  * perf_pkg_domain::lock if perf_pkg_counter::locked, else lock-free.
@@ -80,23 +84,8 @@ struct perf_pkg_slot {
 	struct perf_pkg_counter		*counter;
 	enum perf_pkg_slot_state	state;
 	atomic_t			active;
-	atomic_t			fail_seq;
-	int				ok_seq;
+	atomic_t			stale;
 } ____cacheline_aligned;
-
-/**
- * enum perf_pkg_pass_flags - what a pass of the timer has found in a domain
- * @PERF_PKG_PASS_ACTIVE: An event is scheduled in
- * @PERF_PKG_PASS_CHANGE: A value has changed
- * @PERF_PKG_PASS_LEVEL: A level, which may change while its tasks sleep
- * @PERF_PKG_PASS_STALE: A counter that could not be read
- */
-enum perf_pkg_pass_flags {
-	PERF_PKG_PASS_ACTIVE	= BIT(0),
-	PERF_PKG_PASS_CHANGE	= BIT(1),
-	PERF_PKG_PASS_LEVEL	= BIT(2),
-	PERF_PKG_PASS_STALE	= BIT(3),
-};
 
 /**
  * struct perf_pkg_domain - one domain of a PMU, and the timer that refreshes it
@@ -107,6 +96,9 @@ enum perf_pkg_pass_flags {
  *		Unless it is 0 the timer may be slow or stopped. Under @lock, is read
  *		without it.
  * @cpu:	The domain's CPU in the PMU's cpumask, -1: none. Written at hotplug,
+ *		under @lock, is read without it.
+ * @recent:	When the last pass began, in ns of ktime_get_mono_fast_ns(). 0: it may be
+ *		longer ago than an interval, or that is too long for max_age_us. Written
  *		under @lock, is read without it.
  * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
  * @lock:	Taken with interrupts off, by the timer, by the first event of a
@@ -121,7 +113,9 @@ enum perf_pkg_pass_flags {
  *		read first. Under @lock.
  * @nr_slots:	Length of @slots. Under @lock.
  * @pass_left:	How many of @slots are left of this pass. Under @lock.
- * @pass_flags:	enum perf_pkg_pass_flags of this pass. Under @lock.
+ * @pass_busy:	In this pass an event was scheduled in, or a value has changed. Under @lock.
+ * @pass_more:	There are values that may change while their tasks sleep, or that could
+ *		not be read. Under @lock.
  * @pass_start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under @lock.
  * @due:	When it was due. Under @lock.
  * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock is free
@@ -132,6 +126,7 @@ struct perf_pkg_domain {
 	unsigned int		idx;
 	unsigned int		idle_passes;
 	int			cpu;
+	atomic64_t		recent;
 	struct cpumask		cpus;
 
 	/* The members above are read whenever an event is scheduled. */
@@ -142,7 +137,8 @@ struct perf_pkg_domain {
 	struct list_head	slots;
 	unsigned int		nr_slots;
 	unsigned int		pass_left;
-	unsigned int		pass_flags;
+	bool			pass_busy;
+	bool			pass_more;
 	u64			pass_start;
 	u64			due;
 	struct irq_work		arm_work;
@@ -194,9 +190,11 @@ struct perf_pkg {
  * @node:	Entry in perf_pkg_counter::events
  * @event:	The event, not one of its children. Constant.
  * @age:	The event reports the age of the count, not the count. Constant.
+ * @special:	It reports something else than the sum of counts. Constant.
  * @open:	All timers know that the event of a shared counter is enabled.
  * @lost:	Its counter counts its task no more, see perf_pkg_pmu::lost.
  * @first:	Index of the first slot to sum. Constant.
+ * @slot:	That slot. Constant.
  * @nr:		Number of slots to sum: a constant, or perf_pkg::nr_domains
  * @mask:	If not 0: sum only the slots with these indices. Constant.
  * @window:	What a domain event reports, see window.c. Written by the CPU of the
@@ -212,9 +210,11 @@ struct perf_pkg_event {
 	struct list_head	node;
 	struct perf_event	*event;
 	bool			age;
+	bool			special;
 	bool			open;
 	bool			lost;
 	unsigned int		first;
+	struct perf_pkg_slot	*slot;
 	const unsigned int	*nr;
 	u64			mask;
 	atomic64_t		window;
@@ -233,7 +233,7 @@ void perf_pkg_slot_lose_baseline(struct perf_pkg_domain *dom, struct perf_pkg_sl
 bool perf_pkg_is_swept(const struct perf_pkg_counter *counter);
 int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
 int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp);
-int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
+void perf_pkg_publish_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 
 static inline struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
 {
@@ -243,10 +243,8 @@ static inline struct perf_pkg_domain *perf_pkg_this_domain(struct perf_pkg *pp)
 /* Whether a read failed and none succeeded since. If false, load the value only after this. */
 static inline bool perf_pkg_is_stale(const struct perf_pkg_slot *slot)
 {
-	int fail_seq = atomic_read(&slot->fail_seq);
-
 	/* Pairs with the release in perf_pkg_slot_set_ok(). */
-	return smp_load_acquire(&slot->ok_seq) != fail_seq;
+	return atomic_read_acquire(&slot->stale) & PERF_PKG_SLOT_STALE;
 }
 
 /* Whether nothing can move the value now. If true, load the value only after this. */
@@ -257,9 +255,31 @@ static inline bool perf_pkg_is_quiescent(const struct perf_pkg_slot *slot)
 	       !perf_pkg_is_stale(slot);
 }
 
+/* An event is scheduled out, after its last value was published. Interrupts are off. */
+static inline void perf_pkg_slot_put(struct perf_pkg_slot *slot)
+{
+	/* Pairs with atomic_read_acquire() in perf_pkg_is_quiescent(). */
+	WARN_ON_ONCE(atomic_fetch_dec_release(&slot->active) <= 0);
+}
+
+/*
+ * Reads a counter on this CPU, with interrupts off and the domain not locked. @last: for
+ * the last active event, so that a count is quiescent next and has no age. If another
+ * event comes before that, the slot keeps the stamp it has, and is the older for it.
+ */
+static inline void perf_pkg_publish_here(struct perf_pkg_domain *dom,
+					 struct perf_pkg_slot *slot, bool last)
+{
+	/* Pairs with smp_store_release() in perf_pkg_sweep(). */
+	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE && !slot->counter->locked)
+		perf_pkg_sweep(dom, slot, last ? 0 : ktime_get_mono_fast_ns());
+	else
+		perf_pkg_publish_locked(dom, slot);
+}
+
 /* timer.c: the timer of a domain */
 
-/* Returns -EINPROGRESS to be called again for the slot */
+/* -EINPROGRESS: it is to be called again for the slot. */
 typedef int (*perf_pkg_slot_fn)(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 				u64 stamp);
 
@@ -280,7 +300,6 @@ u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 si
 
 void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
-void perf_pkg_slot_put(struct perf_pkg_slot *slot);
 struct perf_pkg_counter *
 perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 		     struct perf_event *event);
@@ -299,8 +318,11 @@ void perf_pkg_destroy(struct perf_pkg *pp);
 u64 perf_pkg_age(const struct perf_pkg_event *pe);
 bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot);
 void perf_pkg_refresh_older(const struct perf_pkg_event *pe);
-int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf_event *),
-			  struct perf_event *event, u64 *count);
+
+/* Returns the value of an event. Without @special it may rely on perf_pkg_event::special. */
+typedef u64 (*perf_pkg_value_fn)(const struct perf_event *event, bool special);
+
+int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_value_fn fn);
 
 static inline bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned int idx)
 {
@@ -310,18 +332,18 @@ static inline bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned in
 	return idx - pe->first < READ_ONCE(*pe->nr);
 }
 
-/* ->count() of an event, whose value @fn returns. Without "age" and tracing no call. */
-static __always_inline int perf_pkg_count(struct perf_event *event, u64 *count,
-					  u64 (*fn)(struct perf_event *))
+/* ->count() of an event: of most, and without tracing, no call but @fn, which is inline */
+static __always_inline int perf_pkg_count(const struct perf_event *event, u64 *count,
+					  perf_pkg_value_fn fn)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
 
-	if (unlikely(pe->age) || trace_perf_pkg_read_enabled())
-		return perf_pkg_count_traced(pe, fn, event, count);
+	if (unlikely(pe->special) || trace_perf_pkg_read_enabled())
+		return perf_pkg_count_special(event, count, fn);
 
-	*count = fn(event);
+	*count = fn(event, false);
 
-	return unlikely(READ_ONCE(pe->counter->ended) || READ_ONCE(pe->lost)) ? -ENODEV : 0;
+	return unlikely(READ_ONCE(pe->counter->ended)) ? -ENODEV : 0;
 }
 
 /* task.c and window.c: the methods of PMUs that count tasks, and domains */

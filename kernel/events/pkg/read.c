@@ -30,14 +30,16 @@ u64 perf_pkg_age(const struct perf_pkg_event *pe)
 }
 
 /* See perf_pkg_count(). The age comes first: the value must not be older than that. */
-int perf_pkg_count_traced(const struct perf_pkg_event *pe, u64 (*fn)(struct perf_event *),
-			  struct perf_event *event, u64 *count)
+int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_value_fn fn)
 {
+	const struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_counter *counter = pe->counter;
-	u64 age = perf_pkg_age(pe);
+	bool traced = trace_perf_pkg_read_enabled();
+	u64 age = pe->age || traced ? perf_pkg_age(pe) : 0;
 
-	*count = pe->age ? age : fn(event);
-	trace_perf_pkg_read(counter->pp->name, counter->id, *count, age);
+	*count = pe->age ? age : fn(event, true);
+	if (traced)
+		trace_perf_pkg_read(counter->pp->name, counter->id, *count, age);
 
 	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }

@@ -127,16 +127,22 @@ void perf_pkg_slot_set_stamp(struct perf_pkg_slot *slot, s64 stamp)
 	} while (!atomic64_try_cmpxchg_release(&slot->stamp, &old, stamp));
 }
 
-/* A read that began after @fail_seq others had failed is published, or a newer one. */
-static void perf_pkg_slot_set_ok(struct perf_pkg_slot *slot, int fail_seq)
+static void perf_pkg_slot_set_stale(struct perf_pkg_slot *slot)
 {
-	int old = READ_ONCE(slot->ok_seq);
+	int old = atomic_read(&slot->stale);
 
+	/* Pairs with the acquire in perf_pkg_sweep(). */
+	while (!atomic_try_cmpxchg_release(&slot->stale, &old,
+					   (old + 2) | PERF_PKG_SLOT_STALE))
+		;
+}
+
+/* A read is published that began when @seen was the state, unless others failed since. */
+static void perf_pkg_slot_set_ok(struct perf_pkg_slot *slot, int seen)
+{
 	/* Pairs with the acquire in perf_pkg_is_stale(): the value is published. */
-	while (unlikely(fail_seq - old > 0)) {
-		if (try_cmpxchg_release(&slot->ok_seq, &old, fail_seq))
-			return;
-	}
+	if (unlikely(seen & PERF_PKG_SLOT_STALE))
+		atomic_cmpxchg_release(&slot->stale, seen, seen & ~PERF_PKG_SLOT_STALE);
 }
 
 static void perf_pkg_slot_set_failed(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
@@ -144,8 +150,7 @@ static void perf_pkg_slot_set_failed(struct perf_pkg_domain *dom, struct perf_pk
 {
 	struct perf_pkg *pp = dom->pp;
 
-	/* Pairs with the acquire in perf_pkg_publish(). */
-	atomic_fetch_inc_release(&slot->fail_seq);
+	perf_pkg_slot_set_stale(slot);
 	if (err == -EAGAIN)
 		return;
 
@@ -165,7 +170,7 @@ void perf_pkg_slot_lose_baseline(struct perf_pkg_domain *dom, struct perf_pkg_sl
 	if (perf_pkg_is_quiescent(slot))
 		return;
 
-	atomic_inc(&slot->fail_seq);
+	perf_pkg_slot_set_stale(slot);
 	if (!atomic64_read(&slot->stamp) && cpumask_test_cpu(smp_processor_id(), &dom->cpus))
 		perf_pkg_slot_set_stamp(slot, ktime_get_mono_fast_ns());
 }
@@ -219,18 +224,20 @@ bool perf_pkg_is_swept(const struct perf_pkg_counter *counter)
 
 /*
  * Reads the hardware on this CPU once and publishes the value. Interrupts are off,
- * @stamp is the time before the read. The domain is locked if the counter wants that,
- * and until the first read has succeeded. -EINPROGRESS: more registers are to be read
- * before there is a value, by further calls with the same @stamp.
+ * @stamp is the time before the read, or 0 to leave the slot's. The domain is locked if
+ * the counter wants that, and until the first read has succeeded. Returns 1 if the value
+ * has changed, 0 or -errno. -EINPROGRESS: more registers are to be read before there is
+ * a value, by further calls with the same @stamp.
  */
 int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	struct perf_pkg_counter *counter = slot->counter;
 	bool online = cpumask_test_cpu(smp_processor_id(), &dom->cpus);
 	struct perf_pkg *pp = dom->pp;
-	bool live;
-	int ret, fail_seq;
+	struct perf_pkg_pmu *ppmu = pp->ppmu;
 	s64 delta = 0;
+	int ret, seen;
+	bool live;
 	u64 raw;
 
 	if (READ_ONCE(counter->ended))
@@ -243,27 +250,31 @@ int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 
 	if (!online && (counter->locked || perf_pkg_this_domain(pp) != dom))
 		return 0;
 
-	/* It was read, or came into use, after this pass began: the next one is for it. */
-	if (pp->ppmu->sweep && stamp < atomic64_read(&slot->stamp))
-		return 0;
-
-	/* Pairs with the release in perf_pkg_slot_set_failed(): read after that one. */
-	fail_seq = atomic_read_acquire(&slot->fail_seq);
+	/* Pairs with the release in perf_pkg_slot_set_stale(): read after that one. */
+	seen = atomic_read_acquire(&slot->stale);
 	/* Pairs with smp_store_release() below: ->baseline is valid. */
 	live = smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE;
 
-	ret = pp->ppmu->sweep ? pp->ppmu->sweep(counter, stamp) : 0;
-	if (ret == -EINPROGRESS)
-		return ret;
-	if (!ret)
-		ret = pp->ppmu->read(counter, &raw);
+	if (ppmu->sweep) {
+		/* It was read, or came into use, after this pass began: the next one is for it. */
+		if (stamp < atomic64_read(&slot->stamp))
+			return 0;
+
+		ret = ppmu->sweep(counter, dom->idx, stamp);
+		if (ret == -EINPROGRESS)
+			return ret;
+		if (ret)
+			goto failed;
+	}
+
+	ret = ppmu->read(counter, dom->idx, &raw);
 	if (ret)
 		goto failed;
 
 	if (live && !counter->desc.level) {
 		ret = perf_pkg_slot_raise(slot, raw, &delta);
 		if (ret && !counter->locked) {
-			perf_pkg_slot_set_ok(slot, fail_seq);
+			perf_pkg_slot_set_ok(slot, seen);
 			return -EAGAIN;
 		}
 		/* There is one reader at a time: the hardware was reset. Count on. */
@@ -278,13 +289,14 @@ int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 
 		smp_store_release(&slot->state, PERF_PKG_SLOT_LIVE);
 	}
 
-	perf_pkg_slot_set_ok(slot, fail_seq);
+	perf_pkg_slot_set_ok(slot, seen);
 	if (online)
 		perf_pkg_slot_set_stamp(slot, stamp);
-	trace_perf_pkg_publish(pp->name, counter->id, dom->id,
-			       atomic64_read(&slot->value), delta);
+	if (trace_perf_pkg_publish_enabled())
+		trace_perf_pkg_publish(pp->name, counter->id, dom->id,
+				       atomic64_read(&slot->value), delta);
 
-	return 0;
+	return delta != 0;
 
 failed:
 	perf_pkg_slot_set_failed(dom, slot, ret);
@@ -297,14 +309,9 @@ int perf_pkg_publish(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u6
 	return perf_pkg_is_swept(slot->counter) ? 0 : perf_pkg_sweep(dom, slot, stamp);
 }
 
-/* Reads a counter on this CPU, with interrupts off and the domain not locked */
-int perf_pkg_publish_here(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+void perf_pkg_publish_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
-	/* Pairs with smp_store_release() in perf_pkg_publish(). */
-	if (smp_load_acquire(&slot->state) == PERF_PKG_SLOT_LIVE && !slot->counter->locked)
-		return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
-
 	guard(raw_spinlock)(&dom->lock);
 
-	return perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
+	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
 }

@@ -67,7 +67,8 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 		 * another task: one of the two reads at least observes both stops.
 		 */
 		smp_mb();
-		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot);
+		perf_pkg_publish_here(&pp->domain[event->hw.idx], slot,
+				      atomic_read(&slot->active) == 1);
 	}
 	perf_pkg_slot_put(slot);
 	if (READ_ONCE(event->rb))
@@ -126,22 +127,22 @@ static void perf_pkg_task_read(struct perf_event *event)
 		perf_pkg_refresh_older(pe);
 }
 
-static u64 perf_pkg_task_value(struct perf_event *event)
+static __always_inline u64 perf_pkg_task_value(const struct perf_event *event, bool special)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
 	const struct perf_pkg_counter *counter = pe->counter;
-	const struct perf_pkg_slot *end, *slot = &counter->slot[pe->first];
-	u64 mask = pe->mask, sum;
+	const struct perf_pkg_slot *end, *slot = pe->slot;
+	u64 mask, sum;
 
-	if (unlikely(counter->desc.shared && READ_ONCE(counter->event) != event))
+	if (special && counter->desc.shared && READ_ONCE(counter->event) != event)
 		return 0;
 
-	sum = counter->desc.level ? 0 : -local64_read(&event->count);
+	sum = special && counter->desc.level ? 0 : -local64_read(&event->count);
 	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
 	smp_rmb();
 
-	if (unlikely(mask)) {
-		for (; mask; mask &= mask - 1)
+	if (unlikely(pe->mask)) {
+		for (mask = pe->mask; mask; mask &= mask - 1)
 			sum += atomic64_read(&slot[__ffs64(mask)].value);
 		return sum;
 	}

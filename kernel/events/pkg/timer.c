@@ -140,6 +140,7 @@ static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
 
 	trace_perf_pkg_timer_stop(dom->pp->name, dom->id, dom->timer_cpu);
 	dom->timer_cpu = -1;
+	atomic64_set(&dom->recent, 0);
 }
 
 /* Brings a timer back to its interval; one that has it already stays as it is. */
@@ -228,56 +229,40 @@ bool perf_pkg_event_is_enabled(struct perf_event *event)
 		 (counter->desc.shared && refcount_read(&counter->ref) > 1)));
 }
 
-/* What is to be read of a slot, and why; 0: nothing */
-static unsigned int perf_pkg_pass_flags(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
 {
 	struct perf_pkg_counter *counter = slot->counter;
+	bool active = atomic_read(&slot->active);
 	struct perf_event *event;
+	int ret;
 
 	if (READ_ONCE(counter->ended))
 		return 0;
 
 	if (counter->background) {
-		/* Interrupts are off: RCU keeps it. */
+		/* Interrupts are off: RCU keeps it. It stands still until it is enabled. */
 		event = READ_ONCE(counter->event);
-		if (event && perf_pkg_event_is_enabled(event))
-			return atomic_read(&slot->active) ? PERF_PKG_PASS_ACTIVE :
-							    PERF_PKG_PASS_LEVEL;
-		/* It stands still until it is enabled. */
-		WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
-		return 0;
+		if (!event || !perf_pkg_event_is_enabled(event)) {
+			WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
+			return 0;
+		}
+	} else if (!active) {
+		/* It may wrap unseen from here on: the next event sets a new baseline. */
+		if (dom->pp->ppmu->counts_domains) {
+			WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
+			return 0;
+		}
+		if (!perf_pkg_is_stale(slot))
+			return 0;
 	}
 
-	if (atomic_read(&slot->active))
-		return PERF_PKG_PASS_ACTIVE;
+	ret = perf_pkg_sweep(dom, slot, stamp);
+	if (active || ret > 0)
+		dom->pass_busy = true;
+	if (!active || ret < 0)
+		dom->pass_more = true;
 
-	/* It may wrap unseen from here on: the next event sets a new baseline. */
-	if (dom->pp->ppmu->counts_domains) {
-		WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
-		return 0;
-	}
-
-	return perf_pkg_is_stale(slot) ? PERF_PKG_PASS_STALE : 0;
-}
-
-static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
-{
-	unsigned int flags = perf_pkg_pass_flags(dom, slot);
-	s64 value = atomic64_read(&slot->value);
-
-	dom->pass_flags |= flags;
-	if (!flags)
-		return 0;
-
-	if (perf_pkg_sweep(dom, slot, stamp) == -EINPROGRESS)
-		return -EINPROGRESS;
-
-	if (perf_pkg_is_stale(slot))
-		dom->pass_flags |= PERF_PKG_PASS_STALE;
-	if (atomic64_read(&slot->value) != value)
-		dom->pass_flags |= PERF_PKG_PASS_CHANGE;
-
-	return 0;
+	return ret;
 }
 
 /*
@@ -288,20 +273,23 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 since,
 			u64 start, unsigned int *left)
 {
+	struct list_head *pos = dom->slots.next;
 	bool sweeps = dom->pp->ppmu->sweep;
 	struct perf_pkg_slot *slot;
 	u64 now = start;
 
 	lockdep_assert_held(&dom->lock);
 
-	while (*left && now < start + PERF_PKG_BUDGET_NS && !list_empty(&dom->slots)) {
-		slot = list_first_entry(&dom->slots, struct perf_pkg_slot, node);
+	while (*left && now < start + PERF_PKG_BUDGET_NS && pos != &dom->slots) {
+		slot = list_entry(pos, struct perf_pkg_slot, node);
 		if (fn(dom, slot, sweeps ? since : now) != -EINPROGRESS) {
-			list_rotate_left(&dom->slots);
+			pos = pos->next;
 			(*left)--;
 		}
 		now = ktime_get_mono_fast_ns();
 	}
+	if (pos != &dom->slots)
+		list_rotate_to_front(pos, &dom->slots);
 
 	return now;
 }
@@ -312,7 +300,7 @@ static u64 perf_pkg_pass_end(struct perf_pkg_domain *dom)
 	u64 next, slowest, interval = perf_pkg_interval_ns(dom->pp);
 	unsigned int max_us = dom->pp->ppmu->max_interval_us;
 
-	if (dom->pass_flags & (PERF_PKG_PASS_ACTIVE | PERF_PKG_PASS_CHANGE)) {
+	if (dom->pass_busy) {
 		if (dom->idle_passes)
 			WRITE_ONCE(dom->idle_passes, 0);
 		return interval;
@@ -325,6 +313,7 @@ static u64 perf_pkg_pass_end(struct perf_pkg_domain *dom)
 		return interval;
 	}
 
+	atomic64_set(&dom->recent, 0);
 	slowest = max_us ? min(PERF_PKG_IDLE_NS, (u64)max_us * NSEC_PER_USEC) : PERF_PKG_IDLE_NS;
 	slowest = max(slowest, interval);
 	next = min(interval << dom->idle_passes, slowest);
@@ -332,7 +321,7 @@ static u64 perf_pkg_pass_end(struct perf_pkg_domain *dom)
 	if (dom->idle_passes == 1 || next < slowest)
 		WRITE_ONCE(dom->idle_passes, dom->idle_passes + 1);
 
-	return dom->pass_flags & (PERF_PKG_PASS_LEVEL | PERF_PKG_PASS_STALE) ? next : 0;
+	return dom->pass_more ? next : 0;
 }
 
 /*
@@ -413,8 +402,10 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 	lateness = start - ktime_to_ns(hrtimer_get_expires(timer));
 	if (!dom->pass_left) {
 		dom->pass_left = dom->nr_slots;
-		dom->pass_flags = 0;
+		dom->pass_busy = false;
+		dom->pass_more = false;
 		dom->pass_start = start;
+		atomic64_set(&dom->recent, READ_ONCE(dom->pp->max_age_us) ? 0 : start);
 	}
 	before = dom->pass_left;
 	now = perf_pkg_walk_slice(dom, perf_pkg_pass_slot, dom->pass_start, start,

@@ -38,17 +38,12 @@
 #define PERF_PKG_WINDOW_OPEN	BIT_ULL(0)
 #define PERF_PKG_WINDOW_MASK	GENMASK_ULL(62, 0)
 
-static struct perf_pkg_slot *perf_pkg_window_slot(const struct perf_pkg_event *pe)
-{
-	return &pe->counter->slot[pe->first];
-}
-
 static struct perf_pkg_domain *perf_pkg_window_domain(const struct perf_pkg_event *pe)
 {
 	return &pe->counter->pp->domain[pe->first];
 }
 
-static u64 perf_pkg_window_value(const struct perf_pkg_event *pe)
+static __always_inline u64 perf_pkg_window_value(const struct perf_pkg_event *pe, bool level)
 {
 	u64 value, window;
 
@@ -59,10 +54,10 @@ static u64 perf_pkg_window_value(const struct perf_pkg_event *pe)
 		if (!(window & PERF_PKG_WINDOW_OPEN))
 			return window >> 1;
 
-		value = atomic64_read_acquire(&perf_pkg_window_slot(pe)->value);
+		value = atomic64_read_acquire(&pe->slot->value);
 	} while (atomic64_read(&pe->window) != window);
 
-	if (pe->counter->desc.level)
+	if (level)
 		return value;
 
 	return (value - (window >> 1)) & PERF_PKG_WINDOW_MASK;
@@ -93,7 +88,8 @@ static void perf_pkg_window_open(struct perf_pkg_event *pe, u64 base)
 static void perf_pkg_window_close(struct perf_pkg_event *pe)
 {
 	/* Pairs with the acquire in perf_pkg_window_value(). */
-	atomic64_set_release(&pe->window, perf_pkg_window_value(pe) << 1);
+	atomic64_set_release(&pe->window,
+			     perf_pkg_window_value(pe, pe->counter->desc.level) << 1);
 }
 
 /* Reads the slot, with the domain locked, unless that was done just before */
@@ -112,7 +108,7 @@ static int perf_pkg_window_add(struct perf_event *event, int flags)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_domain *dom = perf_pkg_window_domain(pe);
-	struct perf_pkg_slot *slot = perf_pkg_window_slot(pe);
+	struct perf_pkg_slot *slot = pe->slot;
 	bool live;
 
 	if (pe->age)
@@ -139,7 +135,7 @@ static void perf_pkg_window_del(struct perf_event *event, int flags)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_domain *dom = perf_pkg_window_domain(pe);
-	struct perf_pkg_slot *slot = perf_pkg_window_slot(pe);
+	struct perf_pkg_slot *slot = pe->slot;
 
 	if (pe->age)
 		return;
@@ -164,8 +160,8 @@ static void perf_pkg_window_refresh(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 
-	if (perf_pkg_window_is_open(pe) && perf_pkg_is_too_old(perf_pkg_window_slot(pe)))
-		perf_pkg_publish_here(perf_pkg_window_domain(pe), perf_pkg_window_slot(pe));
+	if (perf_pkg_window_is_open(pe) && perf_pkg_is_too_old(pe->slot))
+		perf_pkg_publish_locked(perf_pkg_window_domain(pe), pe->slot);
 }
 
 /*
@@ -202,7 +198,7 @@ static void perf_pkg_window_read(struct perf_event *event)
 		return;
 
 	if (!irqs_disabled()) {
-		if (perf_pkg_is_too_old(perf_pkg_window_slot(pe)))
+		if (perf_pkg_is_too_old(pe->slot))
 			perf_pkg_interrupt_domain(dom, perf_pkg_window_refresh_group, event);
 		return;
 	}
@@ -215,19 +211,20 @@ static void perf_pkg_window_read(struct perf_event *event)
 			return;
 		cpu_relax();
 	}
-	perf_pkg_window_publish(dom, perf_pkg_window_slot(pe));
+	perf_pkg_window_publish(dom, pe->slot);
 	raw_spin_unlock(&dom->lock);
 }
 
-static u64 perf_pkg_window_since_reset(struct perf_event *event)
+static __always_inline u64 perf_pkg_window_since_reset(const struct perf_event *event, bool special)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
-	u64 reset = pe->counter->desc.level ? 0 : local64_read(&event->count);
+	bool level = special && pe->counter->desc.level;
+	u64 reset = level ? 0 : local64_read(&event->count);
 
 	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
 	smp_rmb();
 
-	return (perf_pkg_window_value(pe) - reset) & PERF_PKG_WINDOW_MASK;
+	return (perf_pkg_window_value(pe, level) - reset) & PERF_PKG_WINDOW_MASK;
 }
 
 static int perf_pkg_window_count(struct perf_event *event, u64 *count)

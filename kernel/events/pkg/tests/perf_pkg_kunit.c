@@ -137,7 +137,7 @@ static void test_watch_pass(struct perf_pkg_domain *dom)
 	WRITE_ONCE(tst.passes, tst.passes + 1);
 }
 
-static int test_read(struct perf_pkg_counter *counter, u64 *value)
+static int test_read(struct perf_pkg_counter *counter, unsigned int idx, u64 *value)
 {
 	struct test_counter *tc = container_of(counter, struct test_counter, counter);
 	int err = READ_ONCE(tst.err), domain = test_domain_id(smp_processor_id());
@@ -156,7 +156,7 @@ static int test_read(struct perf_pkg_counter *counter, u64 *value)
 }
 
 /* A counter of some registers, in domain 0 */
-static int test_sweep(struct perf_pkg_counter *counter, u64 since)
+static int test_sweep(struct perf_pkg_counter *counter, unsigned int idx, u64 since)
 {
 	unsigned int i, nr = READ_ONCE(tst.regs);
 
@@ -389,7 +389,7 @@ static void test_refresh_here(void *info)
 	struct perf_pkg_counter *counter = info;
 	struct perf_pkg_domain *dom = perf_pkg_this_domain(counter->pp);
 
-	perf_pkg_publish_here(dom, &counter->slot[dom->idx]);
+	perf_pkg_publish_here(dom, &counter->slot[dom->idx], false);
 }
 
 static struct perf_pkg_counter *test_counter(struct perf_event *event)
@@ -644,19 +644,19 @@ static void perf_pkg_failed_read_keeps_the_value(struct kunit *test)
 	stamp = atomic64_read(&slot->stamp);
 	WRITE_ONCE(tst.err, -EIO);
 	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 5), 10);
-	KUNIT_EXPECT_EQ(test, atomic_read(&slot->fail_seq), slot->ok_seq + 1);
+	KUNIT_EXPECT_TRUE(test, perf_pkg_is_stale(slot));
 
 	/* The hardware has no value yet: that is no error. */
 	WRITE_ONCE(tst.err, -EAGAIN);
 	KUNIT_EXPECT_EQ(test, test_refresh(event), 10);
-	KUNIT_EXPECT_EQ(test, atomic_read(&slot->fail_seq), slot->ok_seq + 2);
+	KUNIT_EXPECT_TRUE(test, perf_pkg_is_stale(slot));
 	KUNIT_EXPECT_EQ(test, atomic64_read(&ppmu->pp->errors), 1);
 	KUNIT_EXPECT_EQ(test, atomic64_read(&slot->stamp), stamp);
 
 	/* Nothing is lost once the hardware answers again. */
 	WRITE_ONCE(tst.err, 0);
 	KUNIT_EXPECT_EQ(test, test_refresh(event), 15);
-	KUNIT_EXPECT_EQ(test, atomic_read(&slot->fail_seq), slot->ok_seq);
+	KUNIT_EXPECT_FALSE(test, perf_pkg_is_stale(slot));
 	KUNIT_EXPECT_GT(test, atomic64_read(&slot->stamp), stamp);
 }
 

@@ -24,12 +24,14 @@
 #include <linux/bitfield.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
+#include <linux/jump_label.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
 #include <linux/sched/clock.h>
 #include <linux/seqlock.h>
+#include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timekeeping.h>
@@ -48,12 +50,31 @@ enum pkg_clock_policy {
 	PKG_CLOCK_POLICIES,
 };
 
-static unsigned int fail_read;
-module_param(fail_read, uint, 0644);
+/* Reads look at the following parameters only if there are any faults. */
+static DEFINE_STATIC_KEY_FALSE(pkg_clock_faulty);
+static unsigned int fail_read, slow_read_us;
+
+static int pkg_clock_set_fault(const char *val, const struct kernel_param *kp)
+{
+	int ret = param_set_uint(val, kp);
+
+	if (fail_read || slow_read_us)
+		static_branch_enable(&pkg_clock_faulty);
+	else
+		static_branch_disable(&pkg_clock_faulty);
+
+	return ret;
+}
+
+static const struct kernel_param_ops pkg_clock_fault_ops = {
+	.set = pkg_clock_set_fault,
+	.get = param_get_uint,
+};
+
+module_param_cb(fail_read, &pkg_clock_fault_ops, &fail_read, 0644);
 MODULE_PARM_DESC(fail_read, "Let every n-th hardware read fail with -EIO (0: none)");
 
-static unsigned int slow_read_us;
-module_param(slow_read_us, uint, 0644);
+module_param_cb(slow_read_us, &pkg_clock_fault_ops, &slow_read_us, 0644);
 MODULE_PARM_DESC(slow_read_us, "Time that a hardware read takes longer, in us");
 
 static int fault_package = -1;
@@ -67,6 +88,7 @@ MODULE_PARM_DESC(freeze_clock, "Value of the events \"clock\", a level that stan
 /* One CPU's share of a counter */
 struct pkg_clock_cpu {
 	seqcount_t	seq;
+	bool		used;
 	bool		running;
 	u64		start;
 	u64		sum;
@@ -80,8 +102,8 @@ struct pkg_clock_counter {
 	u64				event;
 	/* A CPU event: its CPU, else -1 */
 	int				cpu;
-	/* Where it has run. A CPU that is offline has counted, too. */
-	struct cpumask			cpus;
+	/* Where it has run, for each package. A CPU that is offline has counted, too. */
+	struct cpumask			*cpus;
 	struct pkg_clock_cpu __percpu	*hw;
 };
 
@@ -107,10 +129,11 @@ static void pkg_clock_start(struct perf_pkg_counter *counter, struct perf_event 
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return;
 
-	if (!cpumask_test_cpu(smp_processor_id(), &pc->cpus))
-		cpumask_set_cpu(smp_processor_id(), &pc->cpus);
-
 	hw = this_cpu_ptr(pc->hw);
+	if (unlikely(!hw->used)) {
+		hw->used = true;
+		cpumask_set_cpu(smp_processor_id(), &pc->cpus[event->hw.idx]);
+	}
 	write_seqcount_begin(&hw->seq);
 	hw->start = pkg_clock_now(pc, event);
 	hw->ctx = event->ctx;
@@ -191,13 +214,12 @@ static bool pkg_clock_fails(void)
 	return nth && (unsigned int)atomic_inc_return(&reads) % nth == 0;
 }
 
-/* What the parameters ask for, before a read in @package */
-static int pkg_clock_fault(int package)
+static noinline int __pkg_clock_fault(void)
 {
 	unsigned int us = READ_ONCE(slow_read_us);
 	int faulty = READ_ONCE(fault_package);
 
-	if (faulty >= 0 && faulty != package)
+	if (faulty >= 0 && faulty != pkg_clock_package(smp_processor_id()))
 		return 0;
 
 	if (us)
@@ -206,19 +228,25 @@ static int pkg_clock_fault(int package)
 	return pkg_clock_fails() ? -EIO : 0;
 }
 
+/* What the parameters ask for, before a read */
+static __always_inline int pkg_clock_fault(void)
+{
+	return static_branch_unlikely(&pkg_clock_faulty) ? __pkg_clock_fault() : 0;
+}
+
 /* The time of the read */
 static u64 pkg_clock_time(void)
 {
 	return READ_ONCE(freeze_clock) ?: ktime_get_mono_fast_ns();
 }
 
-static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
+static int pkg_clock_read(struct perf_pkg_counter *counter, unsigned int domain, u64 *value)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
-	int package = pkg_clock_package(smp_processor_id());
 	int cpu, ret;
+	u64 sum = 0;
 
-	ret = pkg_clock_fault(package);
+	ret = pkg_clock_fault();
 	if (ret)
 		return ret;
 
@@ -227,11 +255,9 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, u64 *value)
 		return 0;
 	}
 
-	*value = 0;
-	for_each_cpu(cpu, &pc->cpus) {
-		if (pkg_clock_package(cpu) == package)
-			*value += pkg_clock_read_cpu(pc, cpu);
-	}
+	for_each_cpu(cpu, &pc->cpus[domain])
+		sum += pkg_clock_read_cpu(pc, cpu);
+	*value = sum;
 
 	return 0;
 }
@@ -246,17 +272,21 @@ static int pkg_clock_counter_init(struct perf_pkg_counter *counter, struct perf_
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return 0;
 
+	pc->cpus = kcalloc(counter->nr_domains, sizeof(*pc->cpus), GFP_KERNEL);
 	pc->hw = alloc_percpu(struct pkg_clock_cpu);
-	if (!pc->hw)
-		return -ENOMEM;
+	ret = -ENOMEM;
+	if (!pc->cpus || !pc->hw)
+		goto free;
 
 	for_each_possible_cpu(cpu)
 		seqcount_init(&per_cpu_ptr(pc->hw, cpu)->seq);
 
 	ret = pc->cpu >= 0 ? pkg_clock_busy_get() : 0;
-	if (ret)
-		free_percpu(pc->hw);
-
+	if (!ret)
+		return 0;
+free:
+	free_percpu(pc->hw);
+	kfree(pc->cpus);
 	return ret;
 }
 
@@ -270,6 +300,7 @@ static void pkg_clock_counter_exit(struct perf_pkg_counter *counter)
 	if (pc->cpu >= 0)
 		pkg_clock_busy_put();
 	free_percpu(pc->hw);
+	kfree(pc->cpus);
 }
 
 static struct perf_pkg_pmu pkg_clock, pkg_clock_cached, pkg_clock_ipi;
@@ -390,12 +421,13 @@ static struct perf_pkg_pmu pkg_clock_ipi = {
 
 /* pkg_clock_domain */
 
-static int pkg_clock_domain_read(struct perf_pkg_counter *counter, u64 *value)
+static int pkg_clock_domain_read(struct perf_pkg_counter *counter, unsigned int domain,
+				 u64 *value)
 {
 	int cpu, package = pkg_clock_package(smp_processor_id());
 	int ret;
 
-	ret = pkg_clock_fault(package);
+	ret = pkg_clock_fault();
 	if (ret)
 		return ret;
 
