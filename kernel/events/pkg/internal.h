@@ -35,6 +35,8 @@
 #define PERF_PKG_IDLE_NS	NSEC_PER_SEC
 /* A window need not read again what is not older than this. */
 #define PERF_PKG_FRESH_NS	(10 * NSEC_PER_USEC)
+/* An event that is put back after a longer time had been rotated out. */
+#define PERF_PKG_WINDOW_GAP_NS	(500 * NSEC_PER_USEC)
 /* Limit of max_age_us */
 #define PERF_PKG_MAX_AGE_US	10000000U
 

@@ -247,9 +247,15 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 			return 0;
 		}
 	} else if (!active) {
-		/* It may wrap unseen from here on: the next event sets a new baseline. */
+		/*
+		 * It may wrap unseen from here on: the next event sets a new baseline. If it
+		 * was read just now, the event may only be off to be put back, and the next
+		 * pass does this.
+		 */
 		if (dom->pp->ppmu->counts_domains) {
-			WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
+			if (dom->idle_passes ||
+			    atomic64_read(&slot->stamp) + PERF_PKG_WINDOW_GAP_NS < dom->pass_start)
+				WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
 			return 0;
 		}
 		if (!perf_pkg_is_stale(slot))

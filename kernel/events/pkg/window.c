@@ -30,9 +30,6 @@
 
 #include "internal.h"
 
-/* An event that is put back after a longer time had been rotated out. */
-#define PERF_PKG_WINDOW_GAP_NS	(500 * NSEC_PER_USEC)
-
 #define PERF_PKG_WINDOW_TRIES	100
 
 #define PERF_PKG_WINDOW_OPEN	BIT_ULL(0)

@@ -904,6 +904,48 @@ static void perf_pkg_putting_back_loses_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count, 0);
 }
 
+/* Nor if the timer, on another CPU of the domain, finds it off: once, as it is soon back */
+static void perf_pkg_putting_back_after_a_pass(struct kunit *test)
+{
+	struct perf_pkg_domain *dom = test_dom(test_domains, 0);
+	u64 start, took, before, count = 0;
+	struct perf_event *event;
+	unsigned int passes;
+	int i;
+
+	test_domains->pp->interval_us = 100;
+	perf_pkg_timer_pause(dom);
+	event = test_event(test, test_domains, TEST_COUNT, 0);
+	test_run_on(test, 2);
+	perf_pkg_timer_resume(dom);
+	test_run_on(test, 0);
+	KUNIT_ASSERT_EQ(test, test_timer_cpu(test_domains, 0), 2);
+
+	for (i = 0; i < 1000; i++) {
+		guard(irqsave)();
+		test_refresh_here(test_counter(event));
+		event->pmu->count(event, &before);
+		start = ktime_get_mono_fast_ns();
+		event->pmu->del(event, 0);
+		atomic64_add(3, &tst.hw[0]);
+		do {
+			cpu_relax();
+			passes = READ_ONCE(dom->idle_passes);
+			took = ktime_get_mono_fast_ns() - start;
+		} while (!passes && took < PERF_PKG_WINDOW_GAP_NS / 2);
+		event->pmu->add(event, PERF_EF_START);
+		if (passes != 1 || took >= PERF_PKG_WINDOW_GAP_NS / 2)
+			continue;
+		test_refresh_here(test_counter(event));
+		event->pmu->count(event, &count);
+		count -= before;
+		break;
+	}
+	if (i == 1000)
+		kunit_skip(test, "no pass comes in time");
+	KUNIT_EXPECT_EQ(test, count, 3);
+}
+
 static void perf_pkg_event_moves_to_its_leader(struct kunit *test)
 {
 	struct perf_event_attr attr = {
@@ -1744,6 +1786,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_window_is_one_word),
 	KUNIT_CASE(perf_pkg_putting_back_costs_no_read),
 	KUNIT_CASE(perf_pkg_putting_back_loses_nothing),
+	KUNIT_CASE(perf_pkg_putting_back_after_a_pass),
 	KUNIT_CASE(perf_pkg_event_moves_to_its_leader),
 	KUNIT_CASE(perf_pkg_sample_reads_the_hardware),
 	TEST_CASE_BOTH(perf_pkg_read_refreshes_what_is_too_old),
