@@ -43,7 +43,8 @@ extern const struct attribute_group *perf_pkg_attr_update[];
  * @shared:	In a PMU that counts tasks: the value is that of other tasks as well, in
  *		all domains, so it may change while no event of the counter is scheduled
  *		in. It is refreshed as long as the oldest event is enabled, and that one
- *		reports it; others with the same @key report 0 meanwhile.
+ *		reports it; others with the same @key report 0 meanwhile, so a reset of
+ *		these has no effect.
  * @level:	The value is a level that may fall, such as bytes in a cache. Else
  *		it is a count, which only grows.
  * @width:	Bits after which the hardware value of a count wraps, 1 to 64. It
