@@ -132,7 +132,7 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 		cpumask_set_cpu(cpu, &dom->cpus);
 		timer_moves = dom->timer_cpu >= 0 && perf_pkg_is_housekeeping(cpu) &&
 			      !perf_pkg_is_housekeeping(dom->timer_cpu);
-		/* An isolated CPU had to do so far. Its events stay: others may lead their groups. */
+		/* An isolated CPU had to do so far. Its events stay, with their groups. */
 		if (first || (!perf_pkg_is_housekeeping(dom->cpu) && perf_pkg_is_housekeeping(cpu)))
 			WRITE_ONCE(dom->cpu, cpu);
 	}

@@ -67,7 +67,8 @@ enum perf_pkg_slot_state {
  *		Written after @value: a reader that observes a stamp also observes a
  *		value at least as new.
  * @baseline:	The hardware value, modulo its width, at which @value is 0. Changes
- *		under perf_pkg_domain::lock, unless @state is live.
+ *		under perf_pkg_domain::lock; while @state is live, only if the
+ *		hardware of a locked counter was reset.
  * @node:	Entry in perf_pkg_domain::slots, under its lock
  * @counter:	The counter this is a slot of. Constant.
  * @state:	enum perf_pkg_slot_state
@@ -98,15 +99,16 @@ struct perf_pkg_slot {
  *		Unless it is 0 the timer may be slow or stopped. Under @lock, is read
  *		without it.
  * @cpu:	The domain's CPU in the PMU's cpumask, -1: none. Written at hotplug,
- *		under @lock, is read without it.
+ *		is read without a lock.
  * @recent:	When the last pass began, in ns of ktime_get_mono_fast_ns(). 0: it may be
  *		longer ago than an interval, or that is too long for max_age_us. Written
  *		under @lock, is read without it.
  * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
  * @lock:	Taken with interrupts off, by the timer, by the first event of a
- *		counter in the domain, by those of a locked counter and at
- *		hotplug. Only the hrtimer base lock and what the driver's ->read()
- *		takes nest inside. Never held across hrtimer_cancel().
+ *		counter in the domain, by all events of a PMU that counts domains,
+ *		to read a locked counter, and at hotplug. Only the hrtimer base lock
+ *		and what the driver's ->read() takes nest inside. Never held across
+ *		hrtimer_cancel().
  * @timer:	Refreshes @slots
  * @timer_cpu:	CPU the timer is armed on; -1: it is not armed, or is to be armed
  *		anew. Under @lock.

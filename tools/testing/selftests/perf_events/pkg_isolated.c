@@ -220,7 +220,7 @@ static long page_faults(long nr)
 		return -errno;
 	while (nr--) {
 		madvise(page, size, MADV_DONTNEED);
-		*(volatile char *)page = 1;
+		__atomic_store_n(page, 1, __ATOMIC_RELAXED);
 	}
 	return munmap(page, size) ? -errno : 0;
 }
