@@ -36,7 +36,8 @@
  *
  * A slot holds a value and the time of the hardware read behind it. The age of a
  * count is now minus the oldest such time among the slots it was summed from. A
- * slot that nothing can move is quiescent and has no age.
+ * slot that nothing can move is quiescent and has no age. Scheduled in again it is as
+ * old as the last pass, which saves the clock: older than it is, but not than the rest.
  *
  * A PMU counts tasks or domains:
  *

@@ -633,6 +633,50 @@ static void perf_pkg_add_and_del_read_once(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, test_reads(event), 1);
 }
 
+/* What is quiescent needs no stamp, and after that the last pass is old enough. */
+static void perf_pkg_switch_takes_no_clock(struct kunit *test)
+{
+	struct perf_pkg_domain *dom = test_dom(test_tasks, 0);
+	struct perf_event *event;
+	struct perf_pkg_slot *slot;
+	s64 stamp;
+
+	test_tasks->pp->interval_us = 1000;
+	test_run_on(test, 0);
+	event = test_event(test, test_tasks, TEST_COUNT, 0);
+	slot = test_slot(event, 0);
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic64_read(&dom->recent)));
+	KUNIT_EXPECT_EQ(test, READ_ONCE(dom->timer_cpu), 0);
+
+	scoped_guard(irqsave) {
+		stamp = atomic64_read(&slot->stamp);
+		atomic64_add(3, &tst.hw[0]);
+		event->pmu->del(event, 0);
+		KUNIT_EXPECT_EQ(test, test_sample(event), 3);
+		KUNIT_EXPECT_EQ(test, atomic64_read(&slot->stamp), stamp);
+		KUNIT_EXPECT_EQ(test, perf_pkg_slot_stamp(slot), 0);
+
+		atomic64_set(&slot->stamp, 1);
+		event->pmu->add(event, PERF_EF_START);
+		KUNIT_EXPECT_EQ(test, perf_pkg_slot_stamp(slot), atomic64_read(&dom->recent));
+	}
+
+	/* Unless read(2) would refresh it for that, or the last pass is long ago */
+	WRITE_ONCE(test_tasks->pp->max_age_us, 1);
+	KUNIT_EXPECT_TRUE(test, test_wait(!atomic64_read(&dom->recent)));
+	scoped_guard(irqsave) {
+		event->pmu->del(event, 0);
+		stamp = ktime_get_mono_fast_ns();
+		event->pmu->add(event, PERF_EF_START);
+		KUNIT_EXPECT_GE(test, perf_pkg_slot_stamp(slot), stamp);
+	}
+	WRITE_ONCE(test_tasks->pp->max_age_us, 0);
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic64_read(&dom->recent)));
+	perf_event_disable(event);
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(dom->timer_cpu) == -1));
+	KUNIT_EXPECT_EQ(test, atomic64_read(&dom->recent), 0);
+}
+
 static void perf_pkg_failed_read_keeps_the_value(struct kunit *test)
 {
 	struct perf_pkg_pmu *ppmu = (void *)test->param_value;
@@ -1776,6 +1820,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE_PARAM(perf_pkg_counts_in_sequence, test_sequence_gen_params),
 	KUNIT_CASE(perf_pkg_publish_reads_once),
 	TEST_CASE_BOTH(perf_pkg_add_and_del_read_once),
+	KUNIT_CASE(perf_pkg_switch_takes_no_clock),
 	TEST_CASE_BOTH(perf_pkg_failed_read_keeps_the_value),
 	TEST_CASE_BOTH(perf_pkg_failed_first_read_sets_no_baseline),
 	KUNIT_CASE(perf_pkg_failed_last_read_is_repeated),
