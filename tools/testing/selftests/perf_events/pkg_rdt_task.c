@@ -218,6 +218,8 @@ static int open_cgroup(struct perf_event_attr attr, int cgroup)
 TEST_F(rdt_task, refused)
 {
 	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
+	struct rdt_count c;
+	char path[PATH_MAX];
 	int cgroup;
 
 	/* There are no groups */
@@ -242,9 +244,12 @@ TEST_F(rdt_task, refused)
 	attr = rdt_task_attr(RDT_TOTAL);
 	attr.exclude_kernel = 1;
 	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	/* No such L3, once there is an RMID */
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
 	attr = rdt_task_attr(RDT_TOTAL);
 	attr.config1 = 1ULL << 63;
 	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	rdt_close(&c);
 	attr = rdt_task_attr(RDT_TOTAL);
 	attr.inherit_stat = 1;
 	EXPECT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
