@@ -224,7 +224,8 @@ static void op_open(void)
 	e->fd = fd;
 	e->serial = ++next_serial;
 	e->kind = kind_of(&e->attr);
-	if (nr_rdt && e->attr.type == (unsigned int)rdt_types[0])
+	if (e->attr.type == (unsigned int)domain_type ||
+	    (nr_rdt && e->attr.type == (unsigned int)rdt_types[0]))
 		note_move(e->leader);
 	e->faulty = any_fault();
 	e->leader->loose |= e->attr.remove_on_exec;
