@@ -404,21 +404,40 @@ static void rdt_counter_exit(struct perf_pkg_counter *counter)
 	kvfree(rc->sweep);
 }
 
-bool rdt_has_event(u64 config)
+/* What both PMUs refuse: 0, or -errno */
+int rdt_event_check(struct perf_event *event, struct perf_pkg_desc *desc)
 {
-	return config <= RDT_NR_EVENTS && rdt_events & BIT(config);
+	const struct perf_event *leader = event->group_leader;
+	u64 config = event->attr.config;
+
+	if (config > RDT_NR_EVENTS || !(rdt_events & BIT(config)) ||
+	    event->attr.config2 || event->attr.config3)
+		return -EINVAL;
+
+	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
+	if (!desc->level || leader == event || !leader->attr.sample_period ||
+	    !(leader->attr.sample_type & PERF_SAMPLE_READ))
+		return 0;
+
+	/* The log is not for everybody; the core asks later. */
+	if (!perf_allow_cpu())
+		pr_info_ratelimited("perf: resctrl: llc_occupancy falls, and perf subtracts what samples read\n");
+
+	return -EOPNOTSUPP;
 }
 
 static int rdt_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 config = event->attr.config, fd = event->attr.config1;
+	int ret = rdt_event_check(event, desc);
 
-	if (!rdt_has_event(config) || fd > INT_MAX ||
-	    event->attr.config2 || event->attr.config3)
+	if (ret)
+		return ret;
+
+	if (fd > INT_MAX)
 		return -EINVAL;
 
 	desc->key = config;
-	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
 	if (!fd)
 		return 0;
 

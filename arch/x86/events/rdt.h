@@ -2,9 +2,10 @@
 #ifndef _ARCH_X86_EVENTS_RDT_H
 #define _ARCH_X86_EVENTS_RDT_H
 
+#include <linux/perf_event.h>
+#include <linux/perf_pkg.h>
 #include <linux/sysfs.h>
 #include <linux/time64.h>
-#include <linux/types.h>
 
 #define RDT_INTERVAL_US		10000U
 /* As often as resctrl itself reads counters that wrap */
@@ -13,6 +14,6 @@
 /* The group "events" of both PMUs */
 extern const struct attribute_group rdt_events_group;
 
-bool rdt_has_event(u64 config);
+int rdt_event_check(struct perf_event *event, struct perf_pkg_desc *desc);
 
 #endif /* _ARCH_X86_EVENTS_RDT_H */

@@ -196,13 +196,12 @@ static bool rdt_task_lost(struct perf_pkg_counter *counter, struct perf_event *e
 
 static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
-	u64 config = event->attr.config;
+	int ret = rdt_event_check(event, desc);
 	struct rdt_set *set;
 
-	if (!rdt_has_event(config) || event->attr.config2 || event->attr.config3)
-		return -EINVAL;
+	if (ret)
+		return ret;
 
-	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
 	desc->shared = true;
 	/* perf record has CPUs as well, and understands -EOPNOTSUPP. */
 	if (is_sampling_event(event))
@@ -228,7 +227,7 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 
 	/* The upper byte is the same in all addresses. */
 	desc->object = set;
-	desc->key = (unsigned long)set << 8 | config;
+	desc->key = (unsigned long)set << 8 | event->attr.config;
 
 	return 0;
 }

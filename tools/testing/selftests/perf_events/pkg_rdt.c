@@ -188,6 +188,7 @@ TEST_F(rdt, no_group)
 TEST_F(rdt, refused)
 {
 	struct perf_event_attr good = rdt_attr(RDT_TOTAL, rdt_open_dir(RDT_GROUP)), attr = good;
+	int leader;
 
 	EXPECT_LE(0, pkg_open(attr, -1, 0, -1));
 	attr.config = 4;
@@ -206,6 +207,16 @@ TEST_F(rdt, refused)
 	attr = good;
 	attr.config2 = 1;
 	EXPECT_EQ(-EINVAL, pkg_open(attr, -1, 0, -1));
+
+	/* perf subtracts what samples read: a level that falls would be 2^64 bytes less one. */
+	attr = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
+	attr.sample_period = NSEC_PER_SEC;
+	attr.sample_type = PERF_SAMPLE_READ;
+	attr.read_format = PERF_FORMAT_GROUP;
+	leader = pkg_open(attr, -1, 0, -1);
+	ASSERT_LE(0, leader);
+	EXPECT_EQ(-EOPNOTSUPP, pkg_open(rdt_attr(RDT_OCCUPANCY, 0), -1, 0, leader));
+	EXPECT_LE(0, pkg_open(rdt_attr(RDT_TOTAL, 0), -1, 0, leader));
 
 	/* A group is not a task's; nor is what all groups have together */
 	EXPECT_EQ(-EINVAL, pkg_open(good, self->p.pid, -1, -1));
