@@ -188,6 +188,17 @@ static inline void rdt_evict(void)
 	usleep(50000);
 }
 
+/* All RMIDs in limbo are free afterwards, whatever lines they have: resctrl looks once a second */
+static inline void rdt_end_limbo(void)
+{
+	static const char file[] = "max_threshold_occupancy", dir[] = RDT_FS "info/L3_MON/";
+	long long threshold = pkg_get(dir, file);
+
+	pkg_set(dir, file, 1024 * pkg_get("/sys/devices/system/cpu/cpu0/cache/index3/", "size"));
+	usleep(2200000);
+	pkg_set(dir, file, threshold);
+}
+
 /* Waits for an RMID: those of removed groups stay in use until their lines are evicted */
 static inline int rdt_mkdir(const char *dir)
 {

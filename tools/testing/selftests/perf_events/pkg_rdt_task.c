@@ -1102,8 +1102,7 @@ TEST_F_TIMEOUT(rdt_task, short_events, 120)
 {
 	int i, opened = 0, share = rdt.nr_rmids / 2;
 
-	for (i = 0; i < 40; i++)
-		rdt_evict();
+	rdt_end_limbo();
 	for (i = 0; i < rdt.nr_rmids; i++)
 		opened += !try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1);
 	TH_LOG("%d of %d", opened, rdt.nr_rmids);
@@ -1124,9 +1123,7 @@ TEST_F_TIMEOUT(rdt_task, share_of_rmids, 120)
 		SKIP(return, "too many RMIDs");
 	for (i = 0; i <= share; i++)
 		ASSERT_EQ(0, puppet_new(&crowd[i]));
-	/* resctrl looks once a second which RMIDs are free again. */
-	for (i = 0; i < 40; i++)
-		rdt_evict();
+	rdt_end_limbo();
 	for (i = 0; i < share && !err; i++)
 		err = rdt_add(&c, rdt_task_attr(RDT_TOTAL), crowd[i].pid, -1);
 	ASSERT_EQ(0, err);
