@@ -209,8 +209,7 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 
 	/* An RMID counts what the task forks as well, for ever and on all CPUs. */
 	if (!(event->attach_state & PERF_ATTACH_TASK) || event->cpu >= 0 ||
-	    !event->attr.inherit || event->attr.remove_on_exec ||
-	    event_has_any_exclude_flag(event))
+	    !event->attr.inherit || event->attr.remove_on_exec)
 		return -EINVAL;
 
 	/* resctrl has them move themselves, and waits for that. */
@@ -220,6 +219,10 @@ static int rdt_task_event_init(struct perf_event *event, struct perf_pkg_desc *d
 	/* There are few RMIDs, for all users. */
 	if (!perfmon_capable())
 		return -EACCES;
+
+	/* The engine refuses it as well, but after a group was made. */
+	if (event_has_any_exclude_flag(event))
+		return -EINVAL;
 
 	set = rdt_get_set(event->hw.target, event->attr.config1);
 	if (IS_ERR(set))
