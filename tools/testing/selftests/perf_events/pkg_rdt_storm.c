@@ -107,12 +107,12 @@ static void close_event(struct event *ev)
 
 /*
  * The task or the CPU is gone, there is no RMID, or the group is one that has no event. The
- * core refuses a sibling with -EINVAL if the leader's context went to a child.
+ * core refuses a sibling if the leader's context went to a child, or its task is gone.
  */
 static bool has_reason(const struct event *ev, int err)
 {
 	if (ev->task)
-		return err == -ESRCH || err == -ENXIO || (ev->nr && err == -EINVAL);
+		return err == -ESRCH || err == -ENXIO || (ev->nr && (err == -EINVAL || err == -ENODEV));
 	return err == -ENODEV || err == -EINVAL;
 }
 

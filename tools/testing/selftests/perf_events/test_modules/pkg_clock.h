@@ -15,12 +15,12 @@ static inline int pkg_clock_package(unsigned int cpu)
 }
 
 /* pkg_clock_busy.c: how long each CPU was not idle */
-int pkg_clock_busy_get(void);
-void pkg_clock_busy_put(void);
+int pkg_clock_busy_start(void);
+void pkg_clock_busy_stop(void);
 u64 pkg_clock_busy_ns(int cpu);
 
 /* pkg_clock_sys.c: what all CPUs of each package do, published by timers */
-int pkg_clock_sys_get(void);
+void pkg_clock_sys_get(void);
 void pkg_clock_sys_put(void);
 u64 pkg_clock_sys_select(u64 packages);
 u64 pkg_clock_sys_sum(u64 slots, bool clock);

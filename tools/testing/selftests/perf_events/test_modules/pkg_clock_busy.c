@@ -2,10 +2,10 @@
 /*
  * How long each CPU was not idle
  *
- * Follows sched_switch while a CPU event is open. A CPU's clock is written by
- * that CPU alone with interrupts off, and read under its sequence counter.
+ * Follows sched_switch while the module is loaded: to register with a tracepoint takes
+ * the CPU hotplug lock, which ->counter_init() must not. A CPU's clock is written by that
+ * CPU alone with interrupts off, and read under its sequence counter.
  */
-#include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
@@ -27,8 +27,6 @@ static DEFINE_PER_CPU(struct pkg_clock_busy, pkg_clock_busy) = {
 	.seq = SEQCNT_ZERO(pkg_clock_busy.seq),
 };
 
-static DEFINE_MUTEX(pkg_clock_busy_mutex);
-static unsigned int pkg_clock_busy_users;
 static struct tracepoint *pkg_clock_sched_switch;
 
 static void pkg_clock_busy_set(bool busy)
@@ -66,17 +64,10 @@ static void pkg_clock_find_sched_switch(struct tracepoint *tp, void *unused)
 		pkg_clock_sched_switch = tp;
 }
 
-/* Starts the clocks for a first user. Task context, may sleep. */
-int pkg_clock_busy_get(void)
+/* Starts the clocks. Task context, may sleep. */
+int pkg_clock_busy_start(void)
 {
 	int ret;
-
-	guard(mutex)(&pkg_clock_busy_mutex);
-
-	if (pkg_clock_busy_users) {
-		pkg_clock_busy_users++;
-		return 0;
-	}
 
 	for_each_kernel_tracepoint(pkg_clock_find_sched_switch, NULL);
 	if (!pkg_clock_sched_switch)
@@ -88,18 +79,12 @@ int pkg_clock_busy_get(void)
 		return ret;
 
 	on_each_cpu(pkg_clock_busy_ask, NULL, 1);
-	pkg_clock_busy_users = 1;
 
 	return 0;
 }
 
-void pkg_clock_busy_put(void)
+void pkg_clock_busy_stop(void)
 {
-	guard(mutex)(&pkg_clock_busy_mutex);
-
-	if (--pkg_clock_busy_users)
-		return;
-
 	tracepoint_probe_unregister(pkg_clock_sched_switch,
 				    pkg_clock_sched_switch_probe, NULL);
 	/* The module may go next. */

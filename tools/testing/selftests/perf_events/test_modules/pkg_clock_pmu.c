@@ -265,7 +265,7 @@ static int pkg_clock_read(struct perf_pkg_counter *counter, unsigned int domain,
 static int pkg_clock_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	struct pkg_clock_counter *pc = to_pkg_clock(counter);
-	int cpu, ret;
+	int cpu;
 
 	pc->event = FIELD_GET(PERF_PKG_CONFIG_EVENT, event->attr.config);
 	pc->cpu = event->attach_state & PERF_ATTACH_TASK ? -1 : event->cpu;
@@ -274,20 +274,16 @@ static int pkg_clock_counter_init(struct perf_pkg_counter *counter, struct perf_
 
 	pc->cpus = kcalloc(counter->nr_domains, sizeof(*pc->cpus), GFP_KERNEL);
 	pc->hw = alloc_percpu(struct pkg_clock_cpu);
-	ret = -ENOMEM;
-	if (!pc->cpus || !pc->hw)
-		goto free;
+	if (!pc->cpus || !pc->hw) {
+		free_percpu(pc->hw);
+		kfree(pc->cpus);
+		return -ENOMEM;
+	}
 
 	for_each_possible_cpu(cpu)
 		seqcount_init(&per_cpu_ptr(pc->hw, cpu)->seq);
 
-	ret = pc->cpu >= 0 ? pkg_clock_busy_get() : 0;
-	if (!ret)
-		return 0;
-free:
-	free_percpu(pc->hw);
-	kfree(pc->cpus);
-	return ret;
+	return 0;
 }
 
 static void pkg_clock_counter_exit(struct perf_pkg_counter *counter)
@@ -297,8 +293,6 @@ static void pkg_clock_counter_exit(struct perf_pkg_counter *counter)
 	if (pc->event != PKG_CLOCK_EVENT_RUNTIME)
 		return;
 
-	if (pc->cpu >= 0)
-		pkg_clock_busy_put();
 	free_percpu(pc->hw);
 	kfree(pc->cpus);
 }
@@ -445,18 +439,6 @@ static int pkg_clock_domain_read(struct perf_pkg_counter *counter, unsigned int 
 	return 0;
 }
 
-static int pkg_clock_domain_counter_init(struct perf_pkg_counter *counter,
-					 struct perf_event *event)
-{
-	return counter->desc.level ? 0 : pkg_clock_busy_get();
-}
-
-static void pkg_clock_domain_counter_exit(struct perf_pkg_counter *counter)
-{
-	if (!counter->desc.level)
-		pkg_clock_busy_put();
-}
-
 static int pkg_clock_domain_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	u64 id = event->attr.config;
@@ -513,8 +495,6 @@ static struct perf_pkg_pmu pkg_clock_domain = {
 	.counts_domains	= true,
 	.domain_id	= pkg_clock_package,
 	.event_init	= pkg_clock_domain_event_init,
-	.counter_init	= pkg_clock_domain_counter_init,
-	.counter_exit	= pkg_clock_domain_counter_exit,
 	.read		= pkg_clock_domain_read,
 	.interval_us	= 1000,
 };
@@ -536,6 +516,7 @@ static void pkg_clock_unregister(unsigned int nr)
 	while (nr--)
 		perf_pkg_unregister(pkg_clock_pmus[nr].ppmu);
 	pkg_clock_scope_unregister();
+	pkg_clock_busy_stop();
 }
 
 static int __init pkg_clock_init(void)
@@ -543,9 +524,15 @@ static int __init pkg_clock_init(void)
 	unsigned int i;
 	int ret;
 
-	ret = pkg_clock_scope_register();
+	ret = pkg_clock_busy_start();
 	if (ret)
 		return ret;
+
+	ret = pkg_clock_scope_register();
+	if (ret) {
+		pkg_clock_busy_stop();
+		return ret;
+	}
 
 	for (i = 0; i < ARRAY_SIZE(pkg_clock_pmus); i++) {
 		ret = perf_pkg_register(pkg_clock_pmus[i].ppmu, pkg_clock_pmus[i].name);

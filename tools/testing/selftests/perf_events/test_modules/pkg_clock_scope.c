@@ -94,30 +94,11 @@ static int pkg_clock_scope_check(struct perf_event *event)
 	return event->attach_state & PERF_ATTACH_TASK ? -EINVAL : 0;
 }
 
-static void pkg_clock_scope_destroy(struct perf_event *event)
-{
-	pkg_clock_busy_put();
-}
-
 static int pkg_clock_scope_init(struct perf_event *event)
 {
-	int ret;
+	int ret = pkg_clock_scope_check(event);
 
-	ret = pkg_clock_scope_check(event);
-	if (ret)
-		return ret;
-
-	if (event->attr.config1)
-		return -EINVAL;
-
-	if (pkg_clock_scope_is_clock(event))
-		return 0;
-
-	ret = pkg_clock_busy_get();
-	if (!ret)
-		event->destroy = pkg_clock_scope_destroy;
-
-	return ret;
+	return !ret && event->attr.config1 ? -EINVAL : ret;
 }
 
 static void pkg_clock_sys_destroy(struct perf_event *event)
@@ -133,10 +114,7 @@ static int pkg_clock_sys_init(struct perf_event *event)
 	if (ret)
 		return ret;
 
-	ret = pkg_clock_sys_get();
-	if (ret)
-		return ret;
-
+	pkg_clock_sys_get();
 	event->hw.config = pkg_clock_sys_select(event->attr.config1);
 	if (!event->hw.config) {
 		pkg_clock_sys_put();

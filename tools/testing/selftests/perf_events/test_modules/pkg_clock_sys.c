@@ -120,21 +120,12 @@ static void pkg_clock_sys_start_all(void)
 }
 
 /* Starts the timers for a first user. Task context, may sleep. */
-int pkg_clock_sys_get(void)
+void pkg_clock_sys_get(void)
 {
-	int ret;
-
 	guard(mutex)(&pkg_clock_sys_mutex);
 
-	if (!pkg_clock_sys_users) {
-		ret = pkg_clock_busy_get();
-		if (ret)
-			return ret;
+	if (!pkg_clock_sys_users++)
 		pkg_clock_sys_start_all();
-	}
-	pkg_clock_sys_users++;
-
-	return 0;
 }
 
 void pkg_clock_sys_put(void)
@@ -148,7 +139,6 @@ void pkg_clock_sys_put(void)
 
 	for (i = 0; i < pkg_clock_sys_nr; i++)
 		hrtimer_cancel(&pkg_clock_sys_slots[i].timer);
-	pkg_clock_busy_put();
 }
 
 /* Which slots are of @packages, one bit for each id, or of all packages if that is 0 */
