@@ -112,7 +112,8 @@ static void close_event(struct event *ev)
 static bool has_reason(const struct event *ev, int err)
 {
 	if (ev->task)
-		return err == -ESRCH || err == -ENXIO || (ev->nr && (err == -EINVAL || err == -ENODEV));
+		return err == -ESRCH || err == -ENXIO ||
+		       (ev->nr && (err == -EINVAL || err == -ENODEV));
 	return err == -ENODEV || err == -EINVAL;
 }
 
