@@ -404,10 +404,17 @@ static void rdt_counter_exit(struct perf_pkg_counter *counter)
 	kvfree(rc->sweep);
 }
 
+/* Says why, to those whom the core will not refuse later: the log is not for everybody. */
+#define rdt_refused(fmt, ...)							\
+do {										\
+	if (!perf_allow_cpu())							\
+		pr_info_ratelimited("perf: resctrl: " fmt "\n", ##__VA_ARGS__);	\
+} while (0)
+
 /* What both PMUs refuse: 0, or -errno */
 int rdt_event_check(struct perf_event *event, struct perf_pkg_desc *desc)
 {
-	const struct perf_event *leader = event->group_leader;
+	struct perf_event *leader = event->group_leader;
 	u64 config = event->attr.config;
 
 	if (config > RDT_NR_EVENTS || !(rdt_events & BIT(config)) ||
@@ -415,13 +422,11 @@ int rdt_event_check(struct perf_event *event, struct perf_pkg_desc *desc)
 		return -EINVAL;
 
 	desc->level = config == QOS_L3_OCCUP_EVENT_ID;
-	if (!desc->level || leader == event || !leader->attr.sample_period ||
+	if (!desc->level || leader == event || !is_sampling_event(leader) ||
 	    !(leader->attr.sample_type & PERF_SAMPLE_READ))
 		return 0;
 
-	/* The log is not for everybody; the core asks later. */
-	if (!perf_allow_cpu())
-		pr_info_ratelimited("perf: resctrl: llc_occupancy falls, and perf subtracts what samples read\n");
+	rdt_refused("llc_occupancy falls, and perf subtracts what samples read");
 
 	return -EOPNOTSUPP;
 }
@@ -443,10 +448,7 @@ static int rdt_event_init(struct perf_event *event, struct perf_pkg_desc *desc)
 
 	desc->object = resctrl_mon_get_kn(fd);
 	if (!desc->object) {
-		/* The log is not for everybody; the core asks later. */
-		if (!perf_allow_cpu())
-			pr_info_ratelimited("perf: resctrl: fd=%llu is not a directory of resctrl\n",
-					    fd);
+		rdt_refused("fd=%llu is not a directory of resctrl", fd);
 		return -EINVAL;
 	}
 	/* Nodes are aligned. */

@@ -44,17 +44,27 @@ int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_
 	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }
 
-/* Whether read(2) has to refresh the slot: it is older than max_age_us. */
+/* How old slots may be that read(2) returns, in ns; 0: as they are */
+static u64 perf_pkg_max_age(const struct perf_pkg_counter *counter)
+{
+	u64 max_age = READ_ONCE(counter->pp->max_age_us);
+
+	return max_age && !perf_pkg_is_swept(counter) ? max_age * NSEC_PER_USEC : 0;
+}
+
+static bool perf_pkg_is_older(const struct perf_pkg_slot *slot, u64 max_age, u64 now)
+{
+	u64 stamp = perf_pkg_slot_stamp(slot);
+
+	return stamp && stamp + max_age < now;
+}
+
+/* Whether read(2) has to refresh the slot */
 bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot)
 {
-	u64 stamp, max_age = READ_ONCE(slot->counter->pp->max_age_us);
+	u64 max_age = perf_pkg_max_age(slot->counter);
 
-	if (!max_age || perf_pkg_is_swept(slot->counter))
-		return false;
-
-	stamp = perf_pkg_slot_stamp(slot);
-
-	return stamp && stamp + max_age * NSEC_PER_USEC < ktime_get_mono_fast_ns();
+	return max_age && perf_pkg_is_older(slot, max_age, ktime_get_mono_fast_ns());
 }
 
 /*
@@ -65,12 +75,14 @@ void perf_pkg_refresh_older(const struct perf_pkg_event *pe)
 {
 	struct perf_pkg_counter *counter = pe->counter;
 	unsigned int i, end = pe->first + READ_ONCE(*pe->nr);
+	u64 now, max_age = perf_pkg_max_age(counter);
 
-	if (!READ_ONCE(counter->pp->max_age_us))
+	if (!max_age)
 		return;
 
+	now = ktime_get_mono_fast_ns();
 	for (i = pe->first; i < end; i++) {
-		if (perf_pkg_selects(pe, i) && perf_pkg_is_too_old(&counter->slot[i]))
+		if (perf_pkg_selects(pe, i) && perf_pkg_is_older(&counter->slot[i], max_age, now))
 			perf_pkg_refresh_domain(counter, &counter->pp->domain[i]);
 	}
 }
