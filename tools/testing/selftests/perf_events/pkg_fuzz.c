@@ -386,7 +386,7 @@ static void op_knob(void)
 	} else if (percent(20)) {
 		pkg_set(PKG_PARAM, "fail_read", PICK(0, 1, 2, 7, -1));
 	} else if (percent(70)) {
-		val = stress_knobs[knob].good[below(ARRAY_SIZE(stress_knobs->good))];
+		val = stress_good(knob);
 		err = stress_set_knob(knob, val);
 		expect(!err, RULE_ERRNO, NULL, val, err, knob);
 	} else {
@@ -552,17 +552,18 @@ static void end_family(struct family *f)
 static void op_act(void)
 {
 	struct family *f = &families[below(NR_PUPPETS)];
+	bool deep;
 
 	settle(f);
 	if (f->execs)
 		return;
 	f->busy = true;
 	f->execs = percent(5);
-	f->deep = percent(20);
+	deep = percent(20);
 	if (f->execs)
 		puppet_start(&f->p, stress_exec, below(2000));
 	else
-		puppet_start(&f->p, f->deep ? act_clan : act_random, rnd() >> 1);
+		puppet_start(&f->p, deep ? act_clan : act_random, rnd() >> 1);
 }
 
 static void op_settle(void)

@@ -73,7 +73,6 @@ enum { REF_TOTAL, REF_CLOCK, REF_SWITCHES, REF_PKG };
 static struct family {
 	struct puppet	p;
 	bool		busy;
-	bool		deep;
 	bool		execs;
 	int		fd[REF_PKG + PKG_MAX];
 	__u64		base[REF_PKG + PKG_MAX];
@@ -265,8 +264,8 @@ static inline void read_event(struct event *e)
 }
 
 /*
- * Whether all of the event's family heard what it was told. A task that is just being born
- * does what its parent did before, where that is a child itself, or has its context.
+ * Whether the state of the event is that of its whole family. A task that is being forked
+ * takes the one its parent had before, if that is a child itself or has a child's context.
  */
 static inline bool all_heard(const struct event *e)
 {

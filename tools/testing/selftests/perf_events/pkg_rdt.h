@@ -22,6 +22,7 @@
 #define RDT_TASK_PMU	PKG_DEVICES "resctrl_task/"
 
 #define RDT_FS		"/sys/fs/resctrl/"
+#define RDT_INFO	RDT_FS "info/L3_MON/"
 #define RDT_GROUPS	RDT_FS "mon_groups/"
 #define RDT_GROUP	RDT_GROUPS "pkg_rdt"
 
@@ -144,12 +145,17 @@ static inline int rdt_fault(int domain, __u64 bits)
 
 /* Groups */
 
-static inline int rdt_mount(void)
+static inline int rdt_mount_with(const char *options)
 {
-	int err = mount("resctrl", RDT_FS, "resctrl", 0, "debug") ? -errno : 0;
+	int err = mount("resctrl", RDT_FS, "resctrl", 0, options) ? -errno : 0;
 
 	rdt.mounted |= !err;
 	return err;
+}
+
+static inline int rdt_mount(void)
+{
+	return rdt_mount_with("debug");
 }
 
 static inline int rdt_umount(void)
@@ -188,15 +194,30 @@ static inline void rdt_evict(void)
 	usleep(50000);
 }
 
-/* All RMIDs in limbo are free afterwards, whatever lines they have: resctrl looks once a second */
+static inline int rdt_set_threshold(long long bytes)
+{
+	return pkg_set(RDT_INFO, "max_threshold_occupancy", bytes);
+}
+
+/*
+ * RMIDs leave limbo from now on, whatever lines they have, when resctrl looks: once a
+ * second. Returns what the threshold was.
+ */
+static inline long long rdt_lift_threshold(void)
+{
+	long long was = pkg_get(RDT_INFO, "max_threshold_occupancy");
+
+	rdt_set_threshold(1024 * pkg_get("/sys/devices/system/cpu/cpu0/cache/index3/", "size"));
+	return was;
+}
+
+/* All RMIDs in limbo are free afterwards */
 static inline void rdt_end_limbo(void)
 {
-	static const char file[] = "max_threshold_occupancy", dir[] = RDT_FS "info/L3_MON/";
-	long long threshold = pkg_get(dir, file);
+	long long was = rdt_lift_threshold();
 
-	pkg_set(dir, file, 1024 * pkg_get("/sys/devices/system/cpu/cpu0/cache/index3/", "size"));
 	usleep(2200000);
-	pkg_set(dir, file, threshold);
+	rdt_set_threshold(was);
 }
 
 /* Waits for an RMID: those of removed groups stay in use until their lines are evicted */

@@ -15,14 +15,10 @@
 #include "pkg_rdt.h"
 #include "pkg_storm.h"
 
-#define NR_TASKS	12
 /* Of each opener */
 #define NR_EVENTS	24
 /* Bytes that a CPU moves in a nanosecond, at most */
 #define MAX_RATE	4
-
-#define MON_INFO	RDT_FS "info/L3_MON/"
-#define L3		"/sys/devices/system/cpu/cpu0/cache/index3/"
 
 enum rule {
 	READABLE, ONWARD, BOUNDED, FROZEN, OPENABLE, GROUPS, HOTPLUG, KNOBS,
@@ -65,25 +61,9 @@ static const char * const tallies[NR_TALLIES] = {
 	[FORKS]		= "forks",
 };
 
-/* Shared by all workers */
-static struct storm {
-	pid_t	task[NR_TASKS];
-	__u64	tally[NR_TALLIES];
-} *storm;
-
-static void count(enum tally tally)
-{
-	__atomic_fetch_add(&storm->tally[tally], 1, __ATOMIC_RELAXED);
-}
-
 static const char *any_group(void)
 {
 	return groups[below(ARRAY_SIZE(groups))];
-}
-
-static pid_t any_task(void)
-{
-	return storm->task[below(NR_TASKS)];
 }
 
 /* Events, each by itself or as the leader and a sibling */
@@ -134,14 +114,14 @@ static void open_event(struct event *ev)
 			      ev->nr ? ev->fd[0] : -1);
 		if (fd < 0)
 			break;
-		count(OPENED);
+		count(OPENED, 1);
 		ev->fd[ev->nr++] = fd;
 		attr.disabled = 0;
 	} while (ev->nr < 2 && below(2));
 	stress_expect(fd >= 0 || has_reason(ev, fd), OPENABLE, "%s, %s: %d",
 		      ev->task ? "task" : "group", rdt_names[ev->is], fd);
 	if (fd < 0) {
-		count(REFUSED);
+		count(REFUSED, 1);
 		close_event(ev);
 	}
 	if (dir > 0)
@@ -159,7 +139,7 @@ static bool read_event(struct event *ev, __u64 val[2])
 		      ev->task ? "task" : "group", rdt_names[ev->is], err);
 	if (!err)
 		return true;
-	count(DEAD);
+	count(DEAD, 1);
 	close_event(ev);
 	return false;
 }
@@ -245,7 +225,7 @@ static void expect_done(int err, const char *what, enum tally tally)
 {
 	stress_expect(!err || busy(err), GROUPS, "%s: %s", what, strerror(err));
 	if (!err)
-		count(tally);
+		count(tally, 1);
 }
 
 static void group_step(void)
@@ -276,10 +256,9 @@ static void group_step(void)
 	default:
 		if (below(4))
 			break;
-		expect_done(umount(RDT_FS) ? errno : 0, "umount", UNMOUNTS);
+		expect_done(-rdt_umount(), "umount", UNMOUNTS);
 		usleep(below(2000));
-		expect_done(mount("resctrl", RDT_FS, "resctrl", 0, "debug") ? errno : 0, "mount",
-			    MADE);
+		expect_done(-rdt_mount(), "mount", MADE);
 	}
 	usleep(below(3000));
 }
@@ -294,8 +273,8 @@ static void grow(int depth)
 	for (nr = 1 + below(3); nr; nr--) {
 		pid = stress_fork();
 		if (!pid) {
-			count(FORKS);
-			storm->task[below(NR_TASKS)] = getpid();
+			count(FORKS, 1);
+			crew->task[below(CREW_TASKS)] = getpid();
 			pkg_pin(any_cpu());
 			pkg_burn(below(3000));
 			if (depth)
@@ -312,7 +291,7 @@ static void grow(int depth)
 
 static void forker_step(void)
 {
-	storm->task[below(NR_TASKS)] = getpid();
+	crew->task[below(CREW_TASKS)] = getpid();
 	grow(2);
 }
 
@@ -324,7 +303,7 @@ static void hotplug_step(void)
 	stress_expect(!rdt_set_online(d, from, 0), HOTPLUG, "offline");
 	usleep(below(30000));
 	stress_expect(!rdt_set_online(d, from, 1), HOTPLUG, "online");
-	count(CPU_CYCLES);
+	count(CPU_CYCLES, 1);
 	usleep(below(10000));
 }
 
@@ -335,7 +314,7 @@ static long long threshold;
 static void knob_step(void)
 {
 	int knob = below(FRESH_KNOBS);
-	const char *val = stress_knobs[knob].good[below(ARRAY_SIZE(stress_knobs->good))];
+	const char *val = stress_good(knob);
 	int err = pkg_set_str(pmus[below(ARRAY_SIZE(pmus))], fresh_knobs[knob], val);
 
 	/* The bandwidth counters are narrow: there is a longest interval */
@@ -368,7 +347,7 @@ static int count_private(void)
 /* As many groups as there are RMIDs beside that of the root; umount forgets those before */
 static void take_all_rmids(void)
 {
-	int i, err = umount(RDT_FS) || rdt_mount(), nr = pkg_get(MON_INFO, "num_rmids") - 1;
+	int i, err = rdt_umount() ?: rdt_mount(), nr = pkg_get(RDT_INFO, "num_rmids") - 1;
 	char dir[64];
 
 	for (i = 0; i < nr && !err; i++) {
@@ -395,15 +374,11 @@ static const char *prepare(void)
 	if (rdt_mount())
 		return "resctrl cannot be mounted (again)";
 	/* RMIDs are soon used again, whatever lines they have */
-	threshold = pkg_get(MON_INFO, "max_threshold_occupancy");
-	pkg_set(MON_INFO, "max_threshold_occupancy", 1024 * pkg_get(L3, "size"));
+	threshold = rdt_lift_threshold();
 	if (!stress->nr)
 		stress->nr = NR_EVENTS;
 	/* Each opener has its own copy */
 	events = calloc(stress->nr, sizeof(*events));
-	storm = stress_share(sizeof(*storm));
-	for (i = 0; i < NR_TASKS; i++)
-		storm->task[i] = getpid();
 	return NULL;
 }
 
@@ -421,18 +396,17 @@ int main(int argc, char *argv[])
 	crew_watch(stress->seconds);
 	stress_expect(!crew->stuck, PROGRESS, "%d", crew->stuck);
 	stress_expect(!crew->stuck && !crew->failed, ENDS, "%d ended badly", crew->failed);
-	for (i = 0; i < NR_TALLIES; i++)
-		ksft_print_msg("%-50s %llu\n", tallies[i], storm->tally[i]);
+	print_tallies(tallies, NR_TALLIES);
 	rdt_set_online(topo.nr - 1, 0, 1);
 	i = count_private();
 	stress_expect(!i, NO_PRIVATE, "%d", i);
 	take_all_rmids();
-	pkg_set(MON_INFO, "max_threshold_occupancy", threshold);
+	rdt_set_threshold(threshold);
 	for (i = 0; i < FRESH_KNOBS; i++) {
 		pkg_set_str(pmus[0], fresh_knobs[i], saved[0][i]);
 		pkg_set_str(pmus[1], fresh_knobs[i], saved[1][i]);
 	}
-	umount(RDT_FS);
+	rdt_umount();
 	stress_report();
 	ksft_finished();
 }

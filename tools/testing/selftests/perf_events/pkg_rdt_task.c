@@ -999,7 +999,7 @@ TEST_F_TIMEOUT(rdt_task, closed_running, 120)
 	EXPECT_GE(val[1] - val[0] + (MOVES + 2) * rdt.scale, after - before);
 }
 
-/* What a CPU of the last L3 is told to leave out of its bandwidth, in percent */
+/* By how many percent MBA throttles a CPU of the last L3 */
 static int throttle(void)
 {
 	int closid = pkg_get(CONTROL, "/ctrl_hw_id"), fd;
@@ -1025,11 +1025,10 @@ TEST_F_TIMEOUT(rdt_task, mba_mbps, 120)
 	__u64 end;
 
 	ASSERT_EQ(0, rdt_umount());
-	if (mount("resctrl", RDT_FS, "resctrl", 0, "debug,mba_MBps")) {
+	if (rdt_mount_with("debug,mba_MBps")) {
 		rdt_mount();
 		SKIP(return, "no mba_MBps");
 	}
-	rdt.mounted = true;
 	ASSERT_EQ(0, mkdir(CONTROL, 0755));
 	snprintf(limit, sizeof(limit), "MB:%d=%d\n", topo.pkg[1].id, LIMIT_MBPS);
 	ASSERT_EQ(0, pkg_set_str(CONTROL, "/schemata", limit));
@@ -1052,8 +1051,8 @@ TEST_F_TIMEOUT(rdt_task, mba_mbps, 120)
 /* Nor are they missing in the events of all groups */
 TEST_F_TIMEOUT(rdt_task, counted_by_group, 120)
 {
-	char path[PATH_MAX], *knob = (char *)fresh_knobs[FRESH_INTERVAL];
-	int i, interval = pkg_get(RDT_PMU, knob);
+	int i, interval = pkg_get(RDT_PMU, fresh_knobs[FRESH_INTERVAL]);
+	char path[PATH_MAX];
 	struct rdt_count c, all;
 
 	ASSERT_LT(2 * RDT_INTERVAL_US, interval);

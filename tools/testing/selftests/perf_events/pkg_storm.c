@@ -14,7 +14,6 @@
 
 #include "pkg_storm.h"
 
-#define MAX_TASKS	16
 #define MAX_MEMBERS	3
 #define READER_EVENTS	24
 #define NR_OPENERS	4
@@ -50,7 +49,6 @@ static const char * const rules[NR_RULES + 1] = {
 	[RELOADABLE]	= "the module can be unloaded and loaded",
 };
 
-/* For the reader of the log: what the numbers of checks do not tell */
 enum tally {
 	CPU_CYCLES, PACKAGE_CYCLES, REFUSED, OPEN_NOW, FORKS, EXECS, KILLS, LOADS,
 	PROBES_REFUSED, TRACED, NR_TALLIES
@@ -68,17 +66,6 @@ static const char * const tallies[NR_TALLIES] = {
 	[PROBES_REFUSED]	= "opens beside unloads refused",
 	[TRACED]		= "bytes of trace",
 };
-
-/* Shared by all workers */
-static struct storm {
-	pid_t	task[MAX_TASKS];
-	__u64	tally[NR_TALLIES];
-} *storm;
-
-static void count(enum tally tally, long n)
-{
-	__atomic_fetch_add(&storm->tally[tally], n, __ATOMIC_RELAXED);
-}
 
 /* Events */
 
@@ -148,7 +135,7 @@ static void open_event(struct event *ev, bool disabled)
 	const struct kind *kind = &kinds[below(ARRAY_SIZE(kinds))];
 	int id = kind->one ? topo.pkg[below(topo.nr)].id : PKG_ALL;
 	struct perf_event_attr attr = pkg_attr(kind->config, id);
-	pid_t pid = kind->cpu ? -1 : storm->task[below(MAX_TASKS)];
+	pid_t pid = kind->cpu ? -1 : any_task();
 	int fd, cpu = kind->cpu ? any_cpu() : -1;
 
 	if (kind->package)
@@ -328,7 +315,7 @@ static void wander(int moves)
 
 static void grow(int depth)
 {
-	pid_t pid, *listed = &storm->task[MAX_TASKS / 2 + below(MAX_TASKS / 2)];
+	pid_t pid, *listed = &crew->task[CREW_TASKS / 2 + below(CREW_TASKS / 2)];
 	int nr = 1 + below(3);
 
 	while (nr--) {
@@ -363,7 +350,7 @@ static void forker_step(void)
 
 	/* Grandchildren whose parent was killed come here */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	storm->task[(me - crew->worker) % (MAX_TASKS / 2)] = getpid();
+	crew->task[(me - crew->worker) % (CREW_TASKS / 2)] = getpid();
 	attr.inherit = 1;
 	attr.disabled = 1;
 	ref = pkg_open(attr, 0, -1, -1);
@@ -435,13 +422,13 @@ static void hotplug_quiet(void)
 static void knob_step(void)
 {
 	int knob = below(FRESH_KNOBS), err;
-	__u64 loads = storm->tally[LOADS];
+	__u64 loads = crew->tally[LOADS];
 	const char *val;
 
-	val = stress_knobs[knob].good[below(ARRAY_SIZE(stress_knobs->good))];
+	val = stress_good(knob);
 	err = stress_set_knob(knob, val);
 	/* Gone or new since then: it was not meant to keep that */
-	if (!is_set(&crew->calm) && loads == storm->tally[LOADS])
+	if (!is_set(&crew->calm) && loads == crew->tally[LOADS])
 		stress_expect(!err, KNOBS, "%s to %s: %d", fresh_knobs[knob], val, err);
 	usleep(below(2000));
 }
@@ -632,7 +619,6 @@ static const char *prepare(void)
 		return why;
 	if (pkg_get("/sys/module/pkg_clock/", "refcnt"))
 		return "module pkg_clock cannot be unloaded, or is in use";
-	storm = stress_share(sizeof(*storm));
 	stress_save_knobs();
 	if (!stress->nr)
 		stress->nr = stress->seconds ? LONG_EVENTS : SHORT_EVENTS;
@@ -648,7 +634,6 @@ static const char *prepare(void)
 int main(int argc, char *argv[])
 {
 	const char *why, *no_trace;
-	int i;
 
 	stress_begin(argc, argv, rules, "EVENTS");
 	why = prepare();
@@ -659,10 +644,9 @@ int main(int argc, char *argv[])
 	crew_start(roles, ARRAY_SIZE(roles) - !!no_trace);
 	crew_watch(stress->seconds);
 	stress_expect(!crew->stuck, PROGRESS, "%d", crew->stuck);
-	stress_expect(!crew->stuck && !crew->failed && !storm->tally[OPEN_NOW], ENDS,
-		      "%d ended badly, %llu events", crew->failed, storm->tally[OPEN_NOW]);
-	for (i = 0; i < NR_TALLIES; i++)
-		ksft_print_msg("%-30s %llu\n", tallies[i], storm->tally[i]);
+	stress_expect(!crew->stuck && !crew->failed && !crew->tally[OPEN_NOW], ENDS,
+		      "%d ended badly, %llu events", crew->failed, crew->tally[OPEN_NOW]);
+	print_tallies(tallies, NR_TALLIES);
 	look_after(no_trace);
 	stress_report();
 	ksft_finished();

@@ -13,6 +13,8 @@
 #include "pkg_stress.h"
 
 #define CREW_MAX	16
+#define CREW_TASKS	16
+#define CREW_TALLIES	16
 #define CREW_STUCK_NS	(60 * NSEC_PER_SEC)
 
 struct role {
@@ -50,6 +52,10 @@ static struct crew {
 	/* Of how many was that the end */
 	int		stuck;
 	int		failed;
+	/* Those that events are opened for, 0: the opener */
+	pid_t		task[CREW_TASKS];
+	/* For the reader of the log: what the numbers of checks do not tell */
+	__u64		tally[CREW_TALLIES];
 	struct worker	worker[CREW_MAX];
 } *crew;
 
@@ -63,6 +69,24 @@ static inline bool is_set(const bool *flag)
 static inline void set(bool *flag, bool val)
 {
 	__atomic_store_n(flag, val, __ATOMIC_RELEASE);
+}
+
+static inline void count(int tally, long n)
+{
+	__atomic_fetch_add(&crew->tally[tally], n, __ATOMIC_RELAXED);
+}
+
+static inline void print_tallies(const char * const *names, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		ksft_print_msg("%-50s %llu\n", names[i], crew->tally[i]);
+}
+
+static inline pid_t any_task(void)
+{
+	return crew->task[below(CREW_TASKS)];
 }
 
 static inline void beat(void)

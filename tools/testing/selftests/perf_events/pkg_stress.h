@@ -174,6 +174,12 @@ static const struct stress_knob {
 	},
 };
 
+/* A value that the knob takes */
+static inline const char *stress_good(enum fresh_knob knob)
+{
+	return stress_knobs[knob].good[below(ARRAY_SIZE(stress_knobs->good))];
+}
+
 /* Returns -EIO if it took the value, but has another one then */
 static inline int stress_set_knob(enum fresh_knob knob, const char *val)
 {
