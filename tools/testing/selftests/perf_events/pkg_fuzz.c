@@ -19,12 +19,15 @@
 
 #define NR_OPERATIONS	1500
 #define MAX_GROUP	16
+#define RESCTRL		"/sys/fs/resctrl"
 #define CGROUP_ROOT	"/sys/fs/cgroup/"
 #define CGROUP		CGROUP_ROOT "pkg_fuzz/"
 
 static unsigned long nr_opens, errnos[256];
 static unsigned int next_serial;
 static int cgroup = -1;
+/* By this program */
+static bool mounted;
 
 /* Opening */
 
@@ -659,7 +662,7 @@ static void begin(void)
 	pmu_type = pkg_get(PKG_PMU, "type");
 	domain_type = pkg_get(PKG_DOMAIN_PMU, "type");
 	if (!access(PKG_DEVICES "resctrl_task/type", F_OK)) {
-		mount("resctrl", "/sys/fs/resctrl", "resctrl", 0, NULL);
+		mounted = !mount("resctrl", RESCTRL, "resctrl", 0, NULL);
 		rdt_types[nr_rdt++] = pkg_get(PKG_DEVICES "resctrl/", "type");
 		rdt_types[nr_rdt++] = pkg_get(PKG_DEVICES "resctrl_task/", "type");
 	}
@@ -693,6 +696,8 @@ static void end(long long users)
 		usleep(10000);
 	expect(module_users() == users, RULE_CLEAN, NULL, "events left, before", module_users(),
 	       users);
+	if (mounted)
+		expect(!umount(RESCTRL), RULE_CLEAN, NULL, "resctrl", errno, 0);
 	if (cgroup < 0)
 		return;
 	close(cgroup);
