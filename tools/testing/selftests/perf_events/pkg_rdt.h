@@ -211,11 +211,15 @@ static inline long long rdt_lift_threshold(void)
 	return was;
 }
 
-/* All RMIDs in limbo are free afterwards */
+/*
+ * All RMIDs in limbo are free afterwards. One that has a whole L3 is not below the highest
+ * threshold that resctrl takes, so others have to evict some of its lines.
+ */
 static inline void rdt_end_limbo(void)
 {
 	long long was = rdt_lift_threshold();
 
+	rdt_evict();
 	usleep(2200000);
 	rdt_set_threshold(was);
 }
