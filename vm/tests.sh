@@ -3,6 +3,8 @@
 # shellcheck shell=bash
 
 RESULTS=$OUT/results
+TIMES=$OUT/times	# of the commands of beside(): the step they belong to, and seconds
+STEP=
 START=$SECONDS
 
 # result NAME STATUS FILE: count what a program printed
@@ -12,15 +14,24 @@ result() {
 
 fail() { say "not ok $*" >> "$RESULTS"; }
 
-# room: waits until a CPU has no command of beside()
+# room: waits until a CPU has no command of beside(). On the emulator a guest's time is what
+# it executes: however busy this machine is, the tests see the same. On another QEMU it is
+# real time, and each command has this machine for itself.
 room() {
-	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 0.2; done
+	local most=1
+	! emulated || most=$(nproc)
+	while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do sleep 0.2; done
 }
 
 # beside COMMAND...: runs it in the background, as soon as there is room
 beside() {
 	room
-	"$@" &
+	{
+		local start=$SECONDS status=0
+		"$@" || status=$?
+		say "$STEP $((SECONDS - start))" >> "$TIMES"
+		exit $status
+	} &
 	PIDS+=($!)
 }
 PIDS=()
@@ -66,7 +77,7 @@ kunit_guest() {
 kselftests_guest() {
 	local kind=$2 packages=$3 seed=$4 text name share status=0 program SLOW MEM
 	text="$1, $packages packages${seed:+, seed $seed}"
-	name=$1-$packages${seed:+-$seed}
+	name=${1//[^a-z0-9]/-}-$packages${seed:+-$seed}
 	share=$OUT/guest/kselftests-$name
 	shift 4
 	slowness "$kind"
