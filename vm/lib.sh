@@ -43,9 +43,11 @@ machine() {
 	local cpu counters=
 	case $1 in
 	intel)	cpu=max,vendor=GenuineIntel,family=6,model=85,stepping=7 ;;
+	# whose L3 resctrl lets pseudo-lock, if booted with rdt=l3cat
+	broadwell) cpu=max,vendor=GenuineIntel,family=6,model=79,stepping=1 ;;
 	amd)	cpu=max,vendor=AuthenticAMD,family=23,model=49,topoext=on,min-xlevel=0x8000001e
 		counters=,scale=64,energy-unit=16 ;;
-	*)	die "no such model of a CPU: $1 (intel, amd)" ;;
+	*)	die "no such model of a CPU: $1 (intel, broadwell, amd)" ;;
 	esac
 	if emulated; then
 		# in the emulator, mwait does not halt a CPU

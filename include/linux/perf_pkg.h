@@ -76,6 +76,7 @@ struct perf_pkg_desc {
  * @ref:	One for each event that is not inherited
  * @events:	Its events but for inherited ones and "age", the oldest first. Under the
  *		mutex of the PMU.
+ * @nr_events:	Their number. Written under the same mutex, is read without it.
  * @event:	The oldest one, NULL: it is closed. Under RCU.
  * @node:	With a key: entry in the PMU's list, under its mutex
  * @rcu:	Readers of a count may be in an NMI
@@ -95,6 +96,7 @@ struct perf_pkg_counter {
 	bool			ended;
 	refcount_t		ref;
 	struct list_head	events;
+	unsigned int		nr_events;
 	struct perf_event	*event;
 	struct list_head	node;
 	struct rcu_head		rcu;

@@ -26,7 +26,8 @@
  * time, see perf_pkg_pmu::sweep.
  *
  * Registers exist from the first event on until the last one is closed. An RMID that gets
- * a group meanwhile begins when resctrl resets its counter there.
+ * a group meanwhile begins with its first read there, if resctrl does not reset its counter
+ * before that.
  *
  * perf_pkg_domain::lock protects the registers of a domain, rdtgroup_mutex the rest: the
  * parents of RMIDs change under both of them. The order of locks is
@@ -42,6 +43,7 @@
 #include <linux/limits.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
+#include <linux/mutex.h>
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
 #include <linux/printk.h>
@@ -148,8 +150,8 @@ static int rdt_read_reg(struct rdt_reg *regs, u32 rmid, enum resctrl_event_id ev
 	else if (ret)
 		return ret;
 
-	/* Bandwidth starts anew with its domain. */
-	delta = level || val >= reg->seen ? val - reg->seen : val;
+	/* Bandwidth starts anew with its domain, from what is left in the register. */
+	delta = level || val >= reg->seen ? val - reg->seen : 0;
 	if (level || reg->known) {
 		regs[reg->parent].group += delta;
 		regs[rdt_num_rmid].group += delta;
@@ -298,7 +300,6 @@ static void rdt_reset_reg(unsigned int domain, bool here, void *arg)
 	const struct rdt_reset *reset = arg;
 	struct rdt_reg *regs = rdt_get_regs(domain, reset->event);
 
-	regs[reset->rmid].known = false;
 	rdt_read_reg(regs, reset->rmid, reset->event, regs[reset->rmid].stamp);
 }
 
@@ -362,7 +363,7 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 		return -ENOMEM;
 
 	/* A pseudo-lock measurement may hold it and wait for the context of this CPU. */
-	ret = resctrl_mon_lock_killable();
+	ret = mutex_lock_killable(&rdtgroup_mutex);
 	if (ret)
 		goto free;
 
@@ -375,7 +376,7 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 		ret = rdt_alloc_regs(nr_domains);
 	if (!ret)
 		list_add_tail(&rc->node, &rdt_counters);
-	resctrl_mon_unlock();
+	mutex_unlock(&rdtgroup_mutex);
 	if (ret)
 		goto free;
 
@@ -392,13 +393,13 @@ static void rdt_counter_exit(struct perf_pkg_counter *counter)
 {
 	struct rdt_counter *rc = to_rdt_counter(counter);
 
-	resctrl_mon_lock();
+	mutex_lock(&rdtgroup_mutex);
 	list_del(&rc->node);
 	if (list_empty(&rdt_counters)) {
 		kvfree(rdt_regs);
 		rdt_regs = NULL;
 	}
-	resctrl_mon_unlock();
+	mutex_unlock(&rdtgroup_mutex);
 
 	kernfs_put(counter->desc.object);
 	kvfree(rc->sweep);

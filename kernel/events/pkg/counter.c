@@ -186,11 +186,9 @@ perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 {
 	struct perf_pkg_counter *counter;
 
-	if (WARN_ON_ONCE(!desc->width || desc->width > 64))
-		return ERR_PTR(-EINVAL);
-
-	/* start() and stop() would affect every sharer. */
-	if (WARN_ON_ONCE(desc->key && !pp->ppmu->counts_domains && !desc->shared))
+	/* start() and stop() would affect all events with the key. */
+	if (WARN_ON_ONCE(!desc->width || desc->width > 64 ||
+			 (desc->key && !pp->ppmu->counts_domains && !desc->shared)))
 		return ERR_PTR(-EINVAL);
 
 	guard(mutex)(&pp->mutex);
@@ -262,12 +260,9 @@ static unsigned int perf_pkg_near_cpu(const struct perf_pkg_domain *dom)
 /* Calls @fn on a CPU of the domain: on this one if that will do. Interrupts are on. */
 void perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info)
 {
-	unsigned int cpu;
-
 	get_cpu();
-	cpu = perf_pkg_near_cpu(dom);
-	if (cpu < nr_cpu_ids)
-		smp_call_function_single(cpu, fn, info, 1);
+	/* It fails if there is none. */
+	smp_call_function_single(perf_pkg_near_cpu(dom), fn, info, 1);
 	put_cpu();
 }
 
@@ -317,9 +312,8 @@ void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 
 		this_cpu = get_cpu();
 		cpu = there ? perf_pkg_near_cpu(call.dom) : this_cpu;
-		/* The CPU may have gone just now. */
-		if (cpu >= nr_cpu_ids ||
-		    smp_call_function_single(cpu, perf_pkg_call_here, &call, 1))
+		/* It fails if there is none, or the CPU has gone just now. */
+		if (smp_call_function_single(cpu, perf_pkg_call_here, &call, 1))
 			smp_call_function_single(this_cpu, perf_pkg_call_here, &call, 1);
 		put_cpu();
 	}

@@ -146,8 +146,6 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 		return 0;
 
 	perf_pkg_walk_slots(dom, perf_pkg_slot_restart);
-	scoped_guard(raw_spinlock_irqsave, &dom->lock)
-		WRITE_ONCE(dom->idle_passes, 0);
 	perf_pkg_timer_resume(dom);
 
 	return 0;

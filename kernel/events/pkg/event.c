@@ -33,8 +33,19 @@ static void perf_pkg_event_join(struct perf_pkg_event *pe)
 	guard(mutex)(&counter->pp->mutex);
 
 	list_add_tail(&pe->node, &counter->events);
-	WRITE_ONCE(counter->event,
-		   list_first_entry(&counter->events, struct perf_pkg_event, node)->event);
+	WRITE_ONCE(counter->nr_events, counter->nr_events + 1);
+	if (!counter->event) {
+		/* The timers of a shared counter may look for it: pairs with their READ_ONCE(). */
+		smp_store_release(&counter->event, pe->event);
+	}
+
+	/* It counts for others, too, while its task sleeps. */
+	if (counter->desc.shared && pe->event->state > PERF_EVENT_STATE_OFF &&
+	    pe->event->group_leader->state > PERF_EVENT_STATE_OFF) {
+		guard(irqsave)();
+		WRITE_ONCE(pe->open, true);
+		perf_pkg_timer_kick_all(counter->pp);
+	}
 }
 
 static void perf_pkg_event_leave(struct perf_pkg_event *pe)
@@ -45,6 +56,7 @@ static void perf_pkg_event_leave(struct perf_pkg_event *pe)
 	guard(mutex)(&counter->pp->mutex);
 
 	list_del(&pe->node);
+	WRITE_ONCE(counter->nr_events, counter->nr_events - 1);
 	first = list_first_entry_or_null(&counter->events, struct perf_pkg_event, node);
 	WRITE_ONCE(counter->event, first ? first->event : NULL);
 
@@ -94,17 +106,13 @@ static struct perf_pkg_event *perf_pkg_age_leader(struct perf_event *event)
 static int perf_pkg_event_check(struct perf_event *event, struct perf_pkg_desc *desc)
 {
 	struct perf_pkg_pmu *ppmu = container_of(event->pmu, struct perf_pkg_pmu, pmu);
-	bool task = event->attach_state & PERF_ATTACH_TASK;
 	int ret;
 
 	/* Children have no counts of their own. */
-	if (task && (ppmu->counts_domains || event->attr.inherit_stat))
+	if (event->attach_state & PERF_ATTACH_TASK && event->attr.inherit_stat)
 		return -EINVAL;
 
-	if (perf_pkg_event_is_age(event)) {
-		if (!perf_pkg_age_leader(event))
-			return -EINVAL;
-	} else {
+	if (!perf_pkg_event_is_age(event)) {
 		ret = ppmu->event_init(event, desc);
 		if (ret)
 			return ret;
@@ -145,6 +153,7 @@ static struct perf_pkg_domain *perf_pkg_event_domain(struct perf_event *event,
 
 	/* Before it is active it has joined its domain. */
 	active = cpu_active(event->cpu);
+	smp_rmb();	/* Pairs with the locks between the callbacks of hotplug. */
 	dom = READ_ONCE(*per_cpu_ptr(pp->cpu_domain, event->cpu));
 	if (dom)
 		return dom;
@@ -156,10 +165,14 @@ static struct perf_pkg_domain *perf_pkg_event_domain(struct perf_event *event,
 static int perf_pkg_select_domain(struct perf_event *event, struct perf_pkg *pp,
 				  struct perf_pkg_event *pe)
 {
-	struct perf_pkg_domain *dom = perf_pkg_event_domain(event, pp);
 	struct perf_event *leader = event->group_leader;
+	struct perf_pkg_domain *dom;
 	int cpu;
 
+	if (event->attach_state & PERF_ATTACH_TASK)
+		return -EINVAL;
+
+	dom = perf_pkg_event_domain(event, pp);
 	if (IS_ERR(dom))
 		return PTR_ERR(dom);
 
@@ -215,6 +228,9 @@ static int perf_pkg_event_select(struct perf_event *event, struct perf_pkg *pp,
 						  perf_pkg_select_slots(event, pp, pe);
 
 	leader = perf_pkg_age_leader(event);
+	if (!leader)
+		return -EINVAL;
+
 	/* That of a task is -1; the core checks it, but not here. */
 	if (pp->ppmu->counts_domains)
 		event->cpu = event->group_leader->cpu;
@@ -233,16 +249,15 @@ static int perf_pkg_event_create(struct perf_event *event, struct perf_pkg *pp,
 	struct perf_pkg_event *pe;
 	int ret;
 
-	ret = perf_pkg_event_check(event, desc);
-	if (ret)
-		return ret;
-
 	pe = kzalloc(sizeof(*pe), GFP_KERNEL_ACCOUNT);
 	if (!pe)
 		return -ENOMEM;
 
 	refcount_set(&pe->ref, 1);
+	/* First: ->event_init() may take what is scarce. */
 	ret = perf_pkg_event_select(event, pp, pe);
+	if (!ret)
+		ret = perf_pkg_event_check(event, desc);
 	if (ret)
 		goto free;
 

@@ -100,9 +100,9 @@ struct perf_pkg_slot {
  *		without it.
  * @cpu:	The domain's CPU in the PMU's cpumask, -1: none. Written at hotplug,
  *		is read without a lock.
- * @recent:	When the last pass began, in ns of ktime_get_mono_fast_ns(). 0: it may be
- *		longer ago than an interval, or that is too long for max_age_us. Written
- *		under @lock, is read without it.
+ * @recent:	When the last pass began, in ns of ktime_get_mono_fast_ns(). 0: the timer is
+ *		slow or stopped, or there is a max_age_us, which may be less than that is
+ *		ago. Written under @lock, is read without it.
  * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
  * @lock:	Taken with interrupts off, by the timer, by the first event of a
  *		counter in the domain, by all events of a PMU that counts domains,
@@ -121,6 +121,7 @@ struct perf_pkg_slot {
  * @pass_more:	There are values that may change while their tasks sleep, or that could
  *		not be read. Under @lock.
  * @pass_start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under @lock.
+ * @last_start:	When the one before it began. Under @lock.
  * @due:	When it was due. Under @lock.
  * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock is free
  */
@@ -144,6 +145,7 @@ struct perf_pkg_domain {
 	bool			pass_busy;
 	bool			pass_more;
 	u64			pass_start;
+	u64			last_start;
 	u64			due;
 	struct irq_work		arm_work;
 } ____cacheline_aligned_in_smp;
@@ -195,7 +197,8 @@ struct perf_pkg {
  * @event:	The event, not one of its children. Constant.
  * @age:	The event reports the age of the count, not the count. Constant.
  * @special:	It reports something else than the sum of counts. Constant.
- * @open:	All timers know that the event of a shared counter is enabled.
+ * @open:	A count in the background: the event, or one that has inherited it, was
+ *		enabled, and no other one disabled since. All timers know that.
  * @lost:	Its counter counts its task no more, see perf_pkg_pmu::lost.
  * @first:	Index of the first slot to sum. Constant.
  * @slot:	That slot. Constant.
@@ -287,7 +290,7 @@ static inline void perf_pkg_publish_here(struct perf_pkg_domain *dom,
 typedef int (*perf_pkg_slot_fn)(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 				u64 stamp);
 
-bool perf_pkg_event_is_enabled(struct perf_event *event);
+bool perf_pkg_event_is_open(const struct perf_pkg_event *pe);
 bool perf_pkg_is_housekeeping(unsigned int cpu);
 unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except);
 void perf_pkg_timer_init(struct perf_pkg_domain *dom);

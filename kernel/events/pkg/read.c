@@ -29,7 +29,10 @@ u64 perf_pkg_age(const struct perf_pkg_event *pe)
 	return now > oldest ? now - oldest : 0;
 }
 
-/* See perf_pkg_count(). The age comes first: the value must not be older than that. */
+/*
+ * See perf_pkg_count(). The age comes first: the value must not be older than that. In a
+ * group it comes after the count of its leader, and may be that of one publish later.
+ */
 int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_value_fn fn)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
@@ -44,27 +47,17 @@ int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_
 	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }
 
-/* How old slots may be that read(2) returns, in ns; 0: as they are */
-static u64 perf_pkg_max_age(const struct perf_pkg_counter *counter)
-{
-	u64 max_age = READ_ONCE(counter->pp->max_age_us);
-
-	return max_age && !perf_pkg_is_swept(counter) ? max_age * NSEC_PER_USEC : 0;
-}
-
-static bool perf_pkg_is_older(const struct perf_pkg_slot *slot, u64 max_age, u64 now)
-{
-	u64 stamp = perf_pkg_slot_stamp(slot);
-
-	return stamp && stamp + max_age < now;
-}
-
-/* Whether read(2) has to refresh the slot */
+/* Whether read(2) has to refresh the slot. What is swept is left to the timer. */
 bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot)
 {
-	u64 max_age = perf_pkg_max_age(slot->counter);
+	u64 stamp, max_age = READ_ONCE(slot->counter->pp->max_age_us);
 
-	return max_age && perf_pkg_is_older(slot, max_age, ktime_get_mono_fast_ns());
+	if (!max_age || perf_pkg_is_swept(slot->counter))
+		return false;
+
+	stamp = perf_pkg_slot_stamp(slot);
+
+	return stamp && stamp + max_age * NSEC_PER_USEC < ktime_get_mono_fast_ns();
 }
 
 /*
@@ -75,14 +68,12 @@ void perf_pkg_refresh_older(const struct perf_pkg_event *pe)
 {
 	struct perf_pkg_counter *counter = pe->counter;
 	unsigned int i, end = pe->first + READ_ONCE(*pe->nr);
-	u64 now, max_age = perf_pkg_max_age(counter);
 
-	if (!max_age)
+	if (!READ_ONCE(counter->pp->max_age_us))
 		return;
 
-	now = ktime_get_mono_fast_ns();
 	for (i = pe->first; i < end; i++) {
-		if (perf_pkg_selects(pe, i) && perf_pkg_is_older(&counter->slot[i], max_age, now))
+		if (perf_pkg_selects(pe, i) && perf_pkg_is_too_old(&counter->slot[i]))
 			perf_pkg_refresh_domain(counter, &counter->pp->domain[i]);
 	}
 }

@@ -58,7 +58,7 @@
  * A counter lives as long as one of its events. Its slot joins the list of a
  * domain when an event is first scheduled in there, and leaves it with the
  * counter: scheduling afterwards touches neither list nor lock, unless the PMU
- * counts domains or the timer has slowed down or stopped. NMI handlers may read an
+ * counts domains or the last pass has found the domain idle. NMI handlers may read an
  * event that is being closed, so events and counters are freed after an RCU grace
  * period. Events pin the module of their PMU: perf_pmu_unregister() finds none.
  *

@@ -26,8 +26,11 @@ static int perf_pkg_task_add(struct perf_event *event, int flags)
 	if (pe->age)
 		return 0;
 
-	/* It was enabled by open() or exec(): the timers of all domains are for it. */
-	if (unlikely(counter->desc.shared && !READ_ONCE(pe->open))) {
+	/*
+	 * It was enabled by open(), or by exec() of its task or of one that this has forked:
+	 * the timers of all domains are for it.
+	 */
+	if (unlikely(counter->background && !READ_ONCE(pe->open))) {
 		WRITE_ONCE(pe->open, true);
 		perf_pkg_timer_kick_all(counter->pp);
 	}
@@ -76,37 +79,51 @@ static void perf_pkg_task_del(struct perf_event *event, int flags)
 }
 
 /*
- * The event was enabled or disabled, while its task sleeps perhaps. What changes in
- * between counts, and nothing else: so there is a read before the timers begin, and one
- * after they ended.
+ * The event, or one that has inherited it, was enabled or disabled, while its task sleeps
+ * perhaps. What changes in between counts, and nothing else: so there is a read before the
+ * timers begin, and one after they ended. ->add() may have come first.
  */
 static void perf_pkg_task_toggled(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_counter *counter = pe->counter;
-	bool enabled = perf_pkg_event_is_enabled(event);
+	bool enabled = event->state > PERF_EVENT_STATE_OFF &&
+		       event->group_leader->state > PERF_EVENT_STATE_OFF;
 	struct perf_pkg *pp = counter->pp;
+	bool open = READ_ONCE(pe->open);
 	struct perf_pkg_domain *dom;
 	unsigned int i;
 
-	if (pe->age || !counter->background || READ_ONCE(counter->event) != event)
+	/* It was disabled before, and others of its group are toggled. */
+	if (pe->age || !counter->background || (!enabled && !open))
 		return;
 
+	if (READ_ONCE(counter->event) != pe->event) {
+		WRITE_ONCE(pe->open, enabled);
+		return;
+	}
+
+	if (enabled)
+		WRITE_ONCE(pe->open, true);
 	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
 		dom = &pp->domain[i];
 		if (READ_ONCE(counter->slot[i].state) == PERF_PKG_SLOT_NEW)
 			continue;
 		if (!enabled)
 			perf_pkg_refresh_domain(counter, dom);
-		scoped_guard(raw_spinlock_irqsave, &dom->lock)
+		if (!enabled || !open) {
+			guard(raw_spinlock_irqsave)(&dom->lock);
 			WRITE_ONCE(counter->slot[i].state, PERF_PKG_SLOT_NO_BASELINE);
+		}
 		if (!enabled)
 			continue;
-		perf_pkg_refresh_domain(counter, dom);
+		if (READ_ONCE(counter->slot[i].state) != PERF_PKG_SLOT_LIVE)
+			perf_pkg_refresh_domain(counter, dom);
 		guard(irqsave)();
 		perf_pkg_timer_kick(dom);
 	}
-	WRITE_ONCE(pe->open, enabled);
+	if (!enabled)
+		WRITE_ONCE(pe->open, false);
 }
 
 /*
@@ -123,7 +140,7 @@ static void perf_pkg_task_read(struct perf_event *event)
 
 	if (ppmu->lost)
 		WRITE_ONCE(pe->lost, ppmu->lost(pe->counter, event));
-	if (!pe->counter->background || perf_pkg_event_is_enabled(event))
+	if (!pe->counter->background || perf_pkg_event_is_open(pe))
 		perf_pkg_refresh_older(pe);
 }
 

@@ -204,29 +204,24 @@ void perf_pkg_timer_resume(struct perf_pkg_domain *dom)
 	guard(raw_spinlock_irqsave)(&dom->lock);
 
 	dom->paused--;
-	perf_pkg_timer_arm(dom);
+	perf_pkg_timer_kick_locked(dom);
 }
 
 /* Passes and slices */
 
 /*
- * Whether a task event is enabled. If its own task is gone, its children, and others that
- * share its counter, are.
+ * Whether what the event counts in the background is to be refreshed: it is enabled, and
+ * has a task. If its own is gone, or was not enabled by exec(), those that have inherited
+ * it may be there, and those of others that share its counter.
  */
-bool perf_pkg_event_is_enabled(struct perf_event *event)
+bool perf_pkg_event_is_open(const struct perf_pkg_event *pe)
 {
-	struct perf_event *leader = READ_ONCE(event->group_leader);
-	enum perf_event_state state = READ_ONCE(leader->state);
-	struct perf_pkg_event *pe = event->pmu_private;
-	struct perf_pkg_counter *counter = pe->counter;
+	const struct perf_pkg_counter *counter = pe->counter;
 
-	if (state > PERF_EVENT_STATE_OFF)
-		state = READ_ONCE(event->state);
-
-	return state > PERF_EVENT_STATE_OFF ||
-	       (state < PERF_EVENT_STATE_OFF &&
-		(refcount_read(&pe->ref) > 1 ||
-		 (counter->desc.shared && refcount_read(&counter->ref) > 1)));
+	return READ_ONCE(pe->open) &&
+	       (READ_ONCE(pe->event->state) > PERF_EVENT_STATE_OFF ||
+		refcount_read(&pe->ref) > 1 ||
+		(counter->desc.shared && READ_ONCE(counter->nr_events) > 1));
 }
 
 static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 stamp)
@@ -242,19 +237,18 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 	if (counter->background) {
 		/* Interrupts are off: RCU keeps it. It stands still until it is enabled. */
 		event = READ_ONCE(counter->event);
-		if (!event || !perf_pkg_event_is_enabled(event)) {
+		if (!event || !perf_pkg_event_is_open(event->pmu_private)) {
 			WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
 			return 0;
 		}
 	} else if (!active) {
 		/*
-		 * It may wrap unseen from here on: the next event sets a new baseline. If it
-		 * was read just now, the event may only be off to be put back, and the next
-		 * pass does this.
+		 * It may wrap unseen from here on: the next event sets a new baseline. If the
+		 * last pass has read it, the event may only be off to be put back, and the
+		 * next pass does this.
 		 */
 		if (dom->pp->ppmu->counts_domains) {
-			if (dom->idle_passes ||
-			    atomic64_read(&slot->stamp) + PERF_PKG_WINDOW_GAP_NS < dom->pass_start)
+			if (dom->idle_passes || atomic64_read(&slot->stamp) < dom->last_start)
 				WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
 			return 0;
 		}
@@ -393,14 +387,9 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 		return HRTIMER_NORESTART;
 
 	/* Another package's counters would be read here: leave that to a CPU of the domain. */
-	if (!cpumask_test_cpu(cpu, &dom->cpus)) {
+	if (!perf_pkg_timer_wanted(dom) || !cpumask_test_cpu(cpu, &dom->cpus)) {
 		perf_pkg_timer_stopped(dom);
 		perf_pkg_timer_arm(dom);
-		return HRTIMER_NORESTART;
-	}
-
-	if (!perf_pkg_timer_wanted(dom)) {
-		perf_pkg_timer_stopped(dom);
 		return HRTIMER_NORESTART;
 	}
 
@@ -410,6 +399,7 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 		dom->pass_left = dom->nr_slots;
 		dom->pass_busy = false;
 		dom->pass_more = false;
+		dom->last_start = dom->pass_start;
 		dom->pass_start = start;
 		atomic64_set(&dom->recent, READ_ONCE(dom->pp->max_age_us) ? 0 : start);
 	}

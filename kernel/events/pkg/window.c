@@ -120,6 +120,10 @@ static int perf_pkg_window_add(struct perf_event *event, int flags)
 			/* Without a baseline it was read just now. */
 			if (live)
 				perf_pkg_window_publish(dom, slot);
+			/* No pass of a sweep has read it since others had stopped. */
+			if (live && perf_pkg_is_swept(pe->counter) &&
+			    atomic64_read(&slot->stamp) < dom->pass_start)
+				perf_pkg_slot_lose_baseline(dom, slot);
 			perf_pkg_window_open(pe, atomic64_read(&slot->value));
 		}
 	}
@@ -162,18 +166,22 @@ static void perf_pkg_window_refresh(struct perf_event *event)
 }
 
 /*
- * One interrupt for all of a group: ->read() of the others finds their slots fresh. The
- * reader waits with ctx->mutex held, so the list does not change.
+ * One interrupt for all of a group, within the budget: ->read() of the others finds their
+ * slots fresh, or sends one more. The reader waits with ctx->mutex held, so the list does
+ * not change.
  */
 static void perf_pkg_window_refresh_group(void *info)
 {
 	struct perf_event *sibling, *event = info, *leader = event->group_leader;
+	u64 end = ktime_get_mono_fast_ns() + PERF_PKG_BUDGET_NS;
 
 	perf_pkg_window_refresh(event);
 	if (!(leader->attr.read_format & PERF_FORMAT_GROUP))
 		return;
 
 	for_each_sibling_event(sibling, leader) {
+		if (ktime_get_mono_fast_ns() > end)
+			return;
 		if (sibling->pmu == event->pmu)
 			perf_pkg_window_refresh(sibling);
 	}

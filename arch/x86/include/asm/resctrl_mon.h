@@ -2,17 +2,19 @@
 #ifndef _ASM_X86_RESCTRL_MON_H
 #define _ASM_X86_RESCTRL_MON_H
 
+#include <linux/mutex.h>
 #include <linux/resctrl.h>
 #include <linux/types.h>
 
 /* What perf and resctrl have to do with each other */
 
 struct kernfs_node;
+struct rdtgroup;
+
+/* Groups stay as they are while it is held. */
+extern struct mutex rdtgroup_mutex;
 
 /* perf_mon.c: groups */
-void resctrl_mon_lock(void);
-int resctrl_mon_lock_killable(void);
-void resctrl_mon_unlock(void);
 struct kernfs_node *resctrl_mon_get_kn(int fd);
 int resctrl_mon_find_group(const struct kernfs_node *kn, u32 *rmid, bool *is_mon_group);
 
@@ -43,12 +45,14 @@ void resctrl_mon_rmid_joined(u32 rmid, u32 parent);
 void resctrl_mon_rmid_moved(u32 rmid, u32 parent);
 void resctrl_mon_rmid_freed(u32 rmid);
 void resctrl_mon_group_freed(u32 rmid);
+void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp);
 #else
 static inline void resctrl_mon_rmid_reset(u32 rmid, enum resctrl_event_id event) { }
 static inline void resctrl_mon_rmid_joined(u32 rmid, u32 parent) { }
 static inline void resctrl_mon_rmid_moved(u32 rmid, u32 parent) { }
 static inline void resctrl_mon_rmid_freed(u32 rmid) { }
 static inline void resctrl_mon_group_freed(u32 rmid) { }
+static inline void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp) { }
 #endif
 
 #endif /* _ASM_X86_RESCTRL_MON_H */

@@ -990,6 +990,40 @@ static void perf_pkg_putting_back_after_a_pass(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count, 3);
 }
 
+/* The same with a sum of many registers, which was not read when the event was taken off */
+static void perf_pkg_putting_back_a_sweep(struct kunit *test)
+{
+	struct perf_event *event = test_swept_event(test);
+	struct perf_pkg_domain *dom = test_dom(test_domains, 0);
+	unsigned int i, passes = 0;
+	u64 start;
+
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_slot(event, 0)->state) ==
+					  PERF_PKG_SLOT_LIVE));
+	test_run_on(test, 2);
+	perf_pkg_timer_pause(dom);
+	perf_pkg_timer_resume(dom);
+	test_run_on(test, 0);
+	KUNIT_ASSERT_EQ(test, test_timer_cpu(test_domains, 0), 2);
+
+	for (i = 0; i < 1000 && passes != 1; i++) {
+		guard(irqsave)();
+		event->pmu->del(event, 0);
+		start = ktime_get_mono_fast_ns();
+		do {
+			cpu_relax();
+			passes = READ_ONCE(dom->idle_passes);
+		} while (!passes && ktime_get_mono_fast_ns() - start < PERF_PKG_WINDOW_GAP_NS / 2);
+		test_advance(0, 3);
+		event->pmu->add(event, PERF_EF_START);
+	}
+	if (passes != 1)
+		kunit_skip(test, "no pass comes in time");
+	KUNIT_EXPECT_TRUE(test, test_wait(test_count(event) == 3 * i));
+	msleep(20);
+	KUNIT_EXPECT_EQ(test, test_count(event), 3 * i);
+}
+
 static void perf_pkg_event_moves_to_its_leader(struct kunit *test)
 {
 	struct perf_event_attr attr = {
@@ -1832,6 +1866,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_putting_back_costs_no_read),
 	KUNIT_CASE(perf_pkg_putting_back_loses_nothing),
 	KUNIT_CASE(perf_pkg_putting_back_after_a_pass),
+	KUNIT_CASE(perf_pkg_putting_back_a_sweep),
 	KUNIT_CASE(perf_pkg_event_moves_to_its_leader),
 	KUNIT_CASE(perf_pkg_sample_reads_the_hardware),
 	TEST_CASE_BOTH(perf_pkg_read_refreshes_what_is_too_old),

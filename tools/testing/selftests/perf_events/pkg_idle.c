@@ -424,6 +424,31 @@ TEST_F_TIMEOUT(pkg_idle, disabled_level, 300)
 	}
 }
 
+/* Disabled it stands still, whatever happens to the rest of its group. */
+TEST_F_TIMEOUT(pkg_idle, disabled_level_of_group, 120)
+{
+	int leader = PKG_OPEN(pkg_attr(PKG_RUNTIME, self->id), self->p.pid, -1, -1);
+	int level = PKG_OPEN(pkg_attr(PKG_CLOCK, self->id), self->p.pid, -1, leader);
+	const struct { int fd; unsigned long op; } steps[] = {
+		{ leader, PERF_EVENT_IOC_DISABLE }, { level, PERF_EVENT_IOC_ENABLE },
+		{ level, PERF_EVENT_IOC_DISABLE }, { leader, PERF_EVENT_IOC_ENABLE },
+	};
+	__u64 val;
+	int i;
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, 5000));
+	ASSERT_EQ(0, ioctl(level, PERF_EVENT_IOC_DISABLE, 0));
+	val = pkg_count(level);
+	EXPECT_LT(0, val);
+	for (i = 0; i < 4; i++) {
+		usleep(2 * INTERVAL_US);
+		ASSERT_EQ(0, ioctl(steps[i].fd, steps[i].op, 0));
+		EXPECT_EQ(val, pkg_count(level)) TH_LOG("step %d", i);
+	}
+	ASSERT_EQ(0, ioctl(level, PERF_EVENT_IOC_ENABLE, 0));
+	EXPECT_TRUE(fresh_wait_for_change(level));
+}
+
 /* The task is gone, its event disabled or not */
 TEST_F_TIMEOUT(pkg_idle, level_of_the_dead, 300)
 {

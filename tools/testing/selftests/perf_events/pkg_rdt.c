@@ -819,6 +819,26 @@ TEST_F_TIMEOUT(rdt, unmounted, 120)
 	rdt_close(&group);
 }
 
+/* Nor does that lose what was moved since the last read */
+TEST_F_TIMEOUT(rdt, mounted_between_reads, 120)
+{
+	struct rdt_count all;
+	int i;
+
+	ASSERT_EQ(0, rdt_umount());
+	ASSERT_EQ(0, rdt_set(FRESH_INTERVAL, 200000));
+	ASSERT_EQ(0, rdt_set_str(FRESH_MAX_AGE, "off"));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, 1));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
+		ASSERT_EQ(0, rdt_mount());
+		usleep(500000);
+		EXPECT_TRUE(rdt_counted(&all, topo.nr));
+		ASSERT_EQ(0, rdt_umount());
+	}
+	rdt_close(&all);
+}
+
 /* Values that are not there: the last one stays and gets older */
 TEST_F_TIMEOUT(rdt, faults, 120)
 {
@@ -838,12 +858,14 @@ TEST_F_TIMEOUT(rdt, faults, 120)
 	since = pkg_now(CLOCK_MONOTONIC);
 	ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 	EXPECT_EQ(val, pkg_count(c.fd[0]));
-	/* Clocks may differ by a tick */
+	/* Clocks may differ by a tick. To an AMD processor it means that nothing has moved. */
 	since = pkg_now(CLOCK_MONOTONIC) - since - PKG_CLOCKS_NS;
-	EXPECT_LE(since, pkg_count(age));
+	if (!rdt.amd)
+		EXPECT_LE(since, pkg_count(age));
 	EXPECT_EQ(errors, pkg_get(rdt.pmu, "errors"));
 
 	ASSERT_EQ(0, rdt_fault(0, RDT_ERROR));
+	usleep(2 * RDT_AGE_US);
 	EXPECT_EQ(val, pkg_count(c.fd[0]));
 	EXPECT_LT(errors, pkg_get(rdt.pmu, "errors"));
 

@@ -20,6 +20,7 @@
 #define SYSCTL		"/proc/sys/kernel/"
 #define PARANOID	"perf_event_paranoid"
 #define CONTROL		RDT_FS "pkg_rdt_control"
+#define OTHER_CONTROL	RDT_FS "pkg_rdt_other"
 #define NR_THREADS	3
 /* IA32_L2_QOS_EXT_BW_THRTL_0 */
 #define MSR_MBA		0xd50
@@ -88,6 +89,7 @@ FIXTURE_TEARDOWN(rdt_task)
 	puppet_end(&self->other);
 	puppet_end(&self->p);
 	remove_groups();
+	rmdir(OTHER_CONTROL);
 	rmdir(CONTROL);
 	rdt_exit();
 }
@@ -844,6 +846,27 @@ TEST_F_TIMEOUT(rdt_task, in_control_group, 120)
 }
 
 /* The administrator removes the private group */
+/* The class of a pseudo-locked region is free: another control group may have it */
+TEST_F(rdt_task, class_of_pseudo_locked)
+{
+	char path[PATH_MAX], masks[64] = "L3:";
+	struct rdt_count c;
+	int d;
+
+	for (d = 0; d < topo.nr; d++)
+		sprintf(masks + strlen(masks), "%s%d=7fe", d ? ";" : "", topo.pkg[d].id);
+	strcat(masks, "\n");
+	ASSERT_EQ(0, mkdir(CONTROL, 0755));
+	if (pkg_set_str(RDT_FS, "schemata", masks) ||
+	    pkg_set_str(CONTROL, "/mode", "pseudo-locksetup\n") ||
+	    pkg_set_str(CONTROL, "/schemata", "L3:0=1\n"))
+		SKIP(return, "no pseudo-locked groups");
+	ASSERT_EQ(0, mkdir(OTHER_CONTROL, 0755));
+	ASSERT_EQ(0, rdt_add_task(OTHER_CONTROL, self->p.pid));
+	EXPECT_EQ(0, open_task(&c, rdt_task_attr(RDT_TOTAL), OTHER_CONTROL, self->p.pid, path));
+	rdt_close(&c);
+}
+
 TEST_F_TIMEOUT(rdt_task, removed, 120)
 {
 	struct perf_event_attr attr = pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK);
@@ -1072,6 +1095,107 @@ TEST_F_TIMEOUT(rdt_task, counted_by_group, 120)
 	pkg_stop(0);
 }
 
+/* A group that gets CPUs counts what tasks without a group do there, as pqos expects. */
+TEST_F_TIMEOUT(rdt_task, cpus_of_group, 120)
+{
+	int before, rmid = rdt_rmid(RDT_GROUP);
+	struct rdt_count c, all;
+	char path[PATH_MAX];
+	__u64 val;
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, all_rmids()));
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	ASSERT_EQ(0, pkg_set(RDT_GROUP, "/cpus_list", rdt_cpu(1)));
+	EXPECT_FALSE(has_private(self->p.pid));
+	EXPECT_EQ(-ENODEV, rdt_read(&c, &val));
+	before = rdt_truth_sum(RDT_TOTAL, rmid) / 1000;
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	EXPECT_LE(before + RDT_BURN_US, rdt_truth_sum(RDT_TOTAL, rmid) / 1000);
+	EXPECT_EQ(-ENXIO, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
+	EXPECT_TRUE(rdt_right(&all));
+	rdt_close(&all);
+	rdt_close(&c);
+}
+
+/*
+ * What it does first in an L3 counts, until the timer has read it for the last time. AMD
+ * processors have no value of an RMID that does not run, and may say so once more.
+ */
+TEST_F_TIMEOUT(rdt_task, first_bytes, 120)
+{
+	const long interval = 40000, burn = 5 * interval / 2;
+	struct rdt_count c;
+	char path[PATH_MAX];
+	__u64 val;
+	int i, d;
+
+	ASSERT_EQ(0, rdt_set(FRESH_INTERVAL, interval));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+		for (d = 1; d <= topo.nr; d++) {
+			usleep(interval / 4);
+			val = rdt_value(&c);
+			ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(d % topo.nr)));
+			ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, burn));
+			usleep(2 * interval);
+			/* Bytes per us: 1000 */
+			EXPECT_LE((burn - interval - interval / 20) * 1000LL,
+				  (long long)(rdt_value(&c) - val));
+		}
+		rdt_close(&c);
+	}
+}
+
+static long interrupts_of(int cpu)
+{
+	char line[1024] = "";
+	long nr = -1;
+	FILE *file = fopen("/proc/interrupts", "re");
+	char *at;
+	int i;
+
+	while (file && nr < 0 && fgets(line, sizeof(line), file)) {
+		at = strstr(line, "CAL:");
+		if (!at)
+			continue;
+		at += 4;
+		for (i = 0; i <= cpu; i++)
+			nr = strtol(at, &at, 10);
+	}
+	if (file)
+		fclose(file);
+	return nr;
+}
+
+/* An event that is closed interrupts the CPU where its task runs, and others afterwards not. */
+TEST_F_TIMEOUT(rdt_task, closed_elsewhere, 120)
+{
+	int i, cpu = rdt_cpu(1), rounds = rdt.nr_rmids / 4;
+	long before;
+
+	rdt_end_limbo();
+
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, cpu));
+	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	ASSERT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
+	pkg_stop(1);
+	puppet_wait(&self->p);
+	pkg_stop(0);
+
+	ASSERT_EQ(0, puppet_call(&self->other, pkg_pin, rdt_cpu(0)));
+	ASSERT_EQ(0, puppet_start(&self->other, pkg_spin, 0));
+	before = interrupts_of(cpu);
+	ASSERT_LE(0, before);
+	for (i = 0; i < rounds; i++)
+		ASSERT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->other.pid, -1));
+	EXPECT_GT(before + rounds / 2, interrupts_of(cpu));
+	pkg_stop(1);
+	puppet_wait(&self->other);
+	pkg_stop(0);
+}
+
 /* An event of some L3s reports these, whatever other events the task has */
 TEST_F_TIMEOUT(rdt_task, domains, 120)
 {
@@ -1144,6 +1268,46 @@ TEST_F_TIMEOUT(rdt_task, share_of_rmids, 120)
 	rdt_close(&c);
 	for (i = 0; i <= share; i++)
 		puppet_end(&crowd[i]);
+}
+
+/* However many the administrator has, perf leaves some of the rest. */
+TEST_F_TIMEOUT(rdt_task, last_rmids, 120)
+{
+	struct puppet crowd[RDT_MAX_RMIDS];
+	struct rdt_count c = { 0 };
+	char path[PATH_MAX];
+	int i, most = rdt.nr_rmids / 4, err = 0;
+
+	for (i = 0; i < most; i++)
+		ASSERT_EQ(0, puppet_new(&crowd[i]));
+	rdt_end_limbo();
+	for (i = 0; i < rdt.nr_rmids - 2 - most; i++) {
+		snprintf(path, sizeof(path), RDT_GROUPS "take-%d", i);
+		ASSERT_EQ(0, mkdir(path, 0755));
+	}
+	for (i = 0; i < most && !err; i++)
+		err = rdt_add(&c, rdt_task_attr(RDT_TOTAL), crowd[i].pid, -1);
+	EXPECT_EQ(-ENXIO, err);
+	EXPECT_LT(0, c.nr);
+	EXPECT_EQ(0, mkdir(RDT_GROUPS "last-1", 0755));
+	EXPECT_EQ(0, mkdir(RDT_GROUPS "last-2", 0755));
+	rdt_close(&c);
+	for (i = 0; i < most; i++)
+		puppet_end(&crowd[i]);
+}
+
+/* What is refused takes none. */
+TEST_F_TIMEOUT(rdt_task, refused_take_none, 120)
+{
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
+	int i;
+
+	rdt_end_limbo();
+	attr.config1 = 1ULL << 63;
+	for (i = 0; i < rdt.nr_rmids; i++)
+		ASSERT_EQ(-EINVAL, try_open(attr, self->p.pid, -1));
+	attr.config1 = 0;
+	EXPECT_EQ(0, try_open(attr, self->p.pid, -1));
 }
 
 /* The administrator has taken all of them */
@@ -1349,6 +1513,50 @@ TEST_F_TIMEOUT(rdt_task, exec, 120)
 	EXPECT_FALSE(has_private(sh.pid));
 	close(sh.go[1]);
 	close(sh.done[0]);
+}
+
+/* On another CPU: perf gives both the same events back if one switches to the other. */
+static long exec_child(long unused)
+{
+	int status = -1;
+	cpu_set_t all;
+	pid_t pid;
+
+	memset(&all, 0xff, sizeof(all));
+	sched_setaffinity(0, sizeof(all), &all);
+	pid = fork();
+
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c", "i=0; while [ $i -lt 5000 ]; do i=$((i + 1)); done",
+		      NULL);
+		_exit(127);
+	}
+	if (pid < 0)
+		return -1;
+	while (!waitpid(pid, &status, WNOHANG))
+		;
+	return status + unused;
+}
+
+/* It is enabled by exec() of a child only, and counts that */
+TEST_F_TIMEOUT(rdt_task, exec_of_child, 120)
+{
+	struct perf_event_attr attr = rdt_task_attr(RDT_TOTAL);
+	struct rdt_count c;
+	char path[PATH_MAX];
+
+	if (access("/bin/sh", X_OK))
+		SKIP(return, "no /bin/sh");
+	attr.disabled = 1;
+	attr.enable_on_exec = 1;
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, open_task(&c, attr, RDT_FS, self->p.pid, path));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	usleep(2 * RDT_AGE_US);
+	EXPECT_EQ(0, rdt_value(&c));
+	ASSERT_EQ(0, puppet_call(&self->p, exec_child, 0));
+	EXPECT_LT(2 * RDT_AGE_US * 1000ULL, rdt_value(&c));
+	rdt_close(&c);
 }
 
 TEST_HARNESS_MAIN

@@ -26,22 +26,6 @@
 
 #include "internal.h"
 
-/* Groups: all stay as they are while this is held. */
-void resctrl_mon_lock(void)
-{
-	mutex_lock(&rdtgroup_mutex);
-}
-
-int resctrl_mon_lock_killable(void)
-{
-	return mutex_lock_killable(&rdtgroup_mutex);
-}
-
-void resctrl_mon_unlock(void)
-{
-	mutex_unlock(&rdtgroup_mutex);
-}
-
 /**
  * resctrl_mon_get_kn() - what may be the directory of a group
  * @fd:		A file descriptor of the current task
@@ -74,7 +58,7 @@ static bool resctrl_mon_has_rmid(const struct rdtgroup *rdtgrp)
  * @rmid:	The RMID of the group
  * @is_mon_group: Whether it is a MON group
  *
- * Context: resctrl_mon_lock() is held.
+ * Context: rdtgroup_mutex is held.
  * Return: 0, -EINVAL if there is no such group, or it is pseudo-locked
  */
 int resctrl_mon_find_group(const struct kernfs_node *kn, u32 *rmid, bool *is_mon_group)
@@ -104,7 +88,7 @@ int resctrl_mon_find_group(const struct kernfs_node *kn, u32 *rmid, bool *is_mon
  * resctrl_mon_visit_groups() - call a function for all groups that have an RMID
  * @fn:		Called with the RMID of the group, and that of its CTRL_MON group
  *
- * Context: resctrl_mon_lock() is held.
+ * Context: rdtgroup_mutex is held.
  */
 void resctrl_mon_visit_groups(resctrl_mon_group_fn fn)
 {

@@ -8,8 +8,8 @@
  * it in limbo afterwards. Its name is perf-<process>-<number>. The administrator can remove
  * it or move the task elsewhere. When perf removes it, the control group keeps its bytes.
  *
- * The private groups take a share of the RMIDs at most, and what perf does is not in
- * info/last_cmd_status.
+ * The private groups take a share of the RMIDs at most, and never the last ones. What perf
+ * does is not in info/last_cmd_status.
  */
 #include <linux/cleanup.h>
 #include <linux/cpu.h>
@@ -49,11 +49,15 @@ struct resctrl_mon_group {
 	unsigned int		users;
 };
 
+/* The administrator always finds one of so many RMIDs free. */
+#define RESCTRL_MON_RESERVE	8
+
 /* Under rdtgroup_mutex */
 static LIST_HEAD(resctrl_mon_groups);
 static unsigned int resctrl_mon_nr_private;
 static unsigned int resctrl_mon_next_name;
 static struct cpumask resctrl_mon_cpus;
+static bool resctrl_mon_removes;	/* It is perf that removes a group. */
 
 /* The MON group that the task is in, NULL: none */
 static struct rdtgroup *resctrl_mon_rdtgroup(struct task_struct *task)
@@ -154,8 +158,7 @@ void resctrl_mon_group_freed(u32 rmid)
 	list_for_each_entry(group, &resctrl_mon_groups, node) {
 		if (!group->rdtgrp || group->rmid != rmid)
 			continue;
-		/* It is perf that removes it. */
-		if (!group->users)
+		if (resctrl_mon_removes)
 			resctrl_mon_merge_bytes(group->rdtgrp);
 		if (group->process)
 			resctrl_mon_nr_private--;
@@ -171,13 +174,15 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 {
 	struct rdtgroup *rdtgrp, *child, *parent = NULL;
 
+	/* Others may have the CLOSID that a pseudo-locked group had. */
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
-		if (resctrl_arch_match_closid(task, rdtgrp->closid))
+		if (resctrl_arch_match_closid(task, rdtgrp->closid) &&
+		    rdtgrp->mode != RDT_MODE_PSEUDO_LOCKSETUP &&
+		    rdtgrp->mode != RDT_MODE_PSEUDO_LOCKED)
 			parent = rdtgrp;
 	}
 
-	if (!parent || parent->mode == RDT_MODE_PSEUDO_LOCKSETUP ||
-	    parent->mode == RDT_MODE_PSEUDO_LOCKED)
+	if (!parent)
 		return ERR_PTR(-EBUSY);
 
 	if (parent != &rdtgroup_default)
@@ -197,10 +202,47 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 
 static void resctrl_mon_rmdir(struct rdtgroup *rdtgrp)
 {
+	cpumask_clear(&resctrl_mon_cpus);
+	resctrl_mon_removes = true;
 	rdtgroup_rmdir_mon(rdtgrp, &resctrl_mon_cpus);
+	resctrl_mon_removes = false;
 	/* Another task that waits for the group finds it deleted, and frees it. */
 	if (!atomic_read(&rdtgrp->waitcount))
 		rdtgroup_remove(rdtgrp);
+}
+
+/**
+ * resctrl_mon_cpus_written() - a group was given CPUs
+ * @rdtgrp:	The group
+ *
+ * It counts what the tasks of the default group do on these, but not those with an RMID
+ * of their own: private groups there end, as if the administrator had removed them.
+ *
+ * Context: rdtgroup_mutex is held, CPU hotplug is locked.
+ */
+void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp)
+{
+	struct resctrl_mon_group *group;
+
+	if (rdtgrp == &rdtgroup_default || cpumask_empty(&rdtgrp->cpu_mask))
+		return;
+
+	list_for_each_entry(group, &resctrl_mon_groups, node) {
+		if (group->process && group->rdtgrp &&
+		    group->rdtgrp->mon.parent == &rdtgroup_default)
+			resctrl_mon_rmdir(group->rdtgrp);
+	}
+}
+
+static unsigned int resctrl_mon_nr_groups(void)
+{
+	struct rdtgroup *rdtgrp;
+	unsigned int nr = 0;
+
+	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list)
+		nr += 1 + list_count_nodes(&rdtgrp->mon.crdtgrp_list);
+
+	return nr;
 }
 
 /* RMIDs in limbo, whoever had them, count as well: perf may have used them up. */
@@ -208,11 +250,14 @@ static struct resctrl_mon_group *resctrl_mon_make_private(struct pid *process,
 							  struct rdtgroup *parent,
 							  unsigned int max)
 {
+	u32 limit = resctrl_arch_system_num_rmid_idx();
 	struct resctrl_mon_group *group;
 	struct rdtgroup *rdtgrp;
 	int ret;
 
-	if (resctrl_mon_nr_private + rmid_limbo_count >= max)
+	limit -= limit / RESCTRL_MON_RESERVE;
+	if (resctrl_mon_nr_private + rmid_limbo_count >= max ||
+	    resctrl_mon_nr_groups() + rmid_limbo_count >= limit)
 		return ERR_PTR(-ENOSPC);
 
 	ret = resctrl_mon_mkdir(parent, process, &rdtgrp);
