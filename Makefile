@@ -22,6 +22,9 @@ debug-test: emulator	## KUnit and the kselftests on a kernel with lockdep, KASAN
 stress: emulator	## storms, a fuzzer, faults, on debug, KCSAN and real-time kernels (MINUTES=30)
 	@vm/stress
 
+mutants: emulator	## faults in the kernel, each of which the tests must notice (an hour)
+	@vm/mutants
+
 bench: emulator	## staleness and cost, side by side with the alternatives: out/bench (half an hour)
 	@vm/bench
 
@@ -57,4 +60,4 @@ ours: emulator
 emulator: deps
 	@vm/qemu/build || [ $$? -eq 3 ]
 
-.PHONY: help run test bench debug-test stress shell tree harvest series deb check deps clean ours emulator
+.PHONY: help run test bench debug-test stress mutants shell tree harvest series deb check deps clean ours emulator
