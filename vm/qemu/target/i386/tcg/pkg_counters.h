@@ -8,6 +8,13 @@
 
 #include "cpu.h"
 
+/* What an access to an MSR came to */
+typedef enum {
+    PKG_MSR_NOT_OURS,
+    PKG_MSR_DONE,
+    PKG_MSR_GP,                 /* the guest gets a #GP(0) */
+} PkgMsrResult;
+
 #ifdef CONFIG_USER_ONLY
 static inline void x86_pkg_counters_enter(CPUX86State *env)
 {
@@ -27,13 +34,6 @@ static inline void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint
 {
 }
 #else
-/* What an access to an MSR came to */
-typedef enum {
-    PKG_MSR_NOT_OURS,
-    PKG_MSR_DONE,
-    PKG_MSR_GP,                 /* the guest gets a #GP(0) */
-} PkgMsrResult;
-
 /* The vCPU starts to execute; it ends to, as its turn is over or it halts */
 void x86_pkg_counters_enter(CPUX86State *env);
 void x86_pkg_counters_exit(CPUX86State *env, bool halted);

@@ -32,7 +32,7 @@
 #include "migration/vmstate.h"
 #include "sysemu/cpu-timers.h"
 #include "sysemu/reset.h"
-#include "tcg/pkg_counters.h"
+#include "tcg/pmu.h"
 
 #define TYPE_PKG_COUNTERS "x86-pkg-counters"
 OBJECT_DECLARE_SIMPLE_TYPE(PkgCounters, PKG_COUNTERS)
@@ -154,6 +154,7 @@ struct PkgCounters {
     uint32_t busy_mw;           /* more, for each running vCPU */
     uint32_t dram_idle_mw;
     uint32_t dram_busy_mw;
+    bool pmu;                   /* with -icount, on Intel */
 
     QemuMutex lock;
     int64_t charged;            /* all vCPUs, up to here */
@@ -623,7 +624,7 @@ PkgMsrResult x86_pkg_counters_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *va
     int64_t now;
 
     if (!s || !is_ours(s, env, msr)) {
-        return PKG_MSR_NOT_OURS;
+        return x86_pmu_rdmsr(env, msr, val);
     }
     QEMU_LOCK_GUARD(&s->lock);
     now = charge_all(s);
@@ -660,7 +661,7 @@ PkgMsrResult x86_pkg_counters_wrmsr(CPUX86State *env, uint32_t msr, uint64_t val
     int64_t now;
 
     if (!s || !is_ours(s, env, msr)) {
-        return PKG_MSR_NOT_OURS;
+        return x86_pmu_wrmsr(env, msr, val);
     }
     QEMU_LOCK_GUARD(&s->lock);
     now = charge_all(s);
@@ -720,6 +721,7 @@ void x86_pkg_counters_cpuid(CPUX86State *env, uint32_t index, uint32_t count,
     if (!s || index > (index < 0x80000000 ? env->cpuid_level : env->cpuid_xlevel)) {
         return;
     }
+    x86_pmu_cpuid(env, index, eax, ebx, ecx, edx);
     if (s->classes) {
         class_cpuid(s, env, index, count, eax, ebx, ecx, edx);
     }
@@ -746,6 +748,7 @@ static void pkg_counters_reset(void *opaque)
 
     QEMU_LOCK_GUARD(&s->lock);
     charge_all(s);
+    x86_pmu_reset();
     CPU_FOREACH(cs) {
         CPUX86State *env = cs->env_ptr;
         PkgVcpu *v = vcpu_of(s, env);
@@ -812,6 +815,9 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
         }
         s->l3[id]->cpus[0]++;
     }
+    if (s->pmu && icount_enabled() && IS_INTEL_CPU((CPUX86State *)first_cpu->env_ptr)) {
+        x86_pmu_init(s->nr_vcpus);
+    }
     qemu_register_reset(pkg_counters_reset, s);
     counters = s;
 }
@@ -832,6 +838,7 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_UINT32("busy-mw", PkgCounters, busy_mw, 10000),
     DEFINE_PROP_UINT32("dram-idle-mw", PkgCounters, dram_idle_mw, 2000),
     DEFINE_PROP_UINT32("dram-busy-mw", PkgCounters, dram_busy_mw, 1000),
+    DEFINE_PROP_BOOL("pmu", PkgCounters, pmu, true),
     DEFINE_PROP_END_OF_LIST(),
 };
 
