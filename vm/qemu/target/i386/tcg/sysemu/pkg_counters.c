@@ -838,7 +838,7 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_UINT32("busy-mw", PkgCounters, busy_mw, 10000),
     DEFINE_PROP_UINT32("dram-idle-mw", PkgCounters, dram_idle_mw, 2000),
     DEFINE_PROP_UINT32("dram-busy-mw", PkgCounters, dram_busy_mw, 1000),
-    DEFINE_PROP_BOOL("pmu", PkgCounters, pmu, true),
+    DEFINE_PROP_BOOL("pmu", PkgCounters, pmu, false),
     DEFINE_PROP_END_OF_LIST(),
 };
 
