@@ -120,7 +120,7 @@ static int look(FIXTURE_DATA(pkg_nmi) * self, const __u64 *end, int nr)
 		for (i = 1; i <= nr; i++) {
 			val = (void *)(data + (pos + sizeof(*header) + (1 + i) * 8) % size);
 			if (*val < last[i] || *val > end[i]) {
-				ksft_print_msg("sample %d, value %d: %llu after %llu, %llu in the end\n",
+				ksft_print_msg("sample %d, value %d: %llu after %llu, of %llu\n",
 					       samples, i, *val, last[i], end[i]);
 				return -1;
 			}
