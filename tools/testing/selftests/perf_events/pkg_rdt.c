@@ -827,12 +827,12 @@ TEST_F_TIMEOUT(rdt, mounted_between_reads, 120)
 
 	ASSERT_EQ(0, rdt_umount());
 	ASSERT_EQ(0, rdt_set(FRESH_INTERVAL, 200000));
-	ASSERT_EQ(0, rdt_set_str(FRESH_MAX_AGE, "off"));
 	ASSERT_EQ(0, rdt_open_all(&all, RDT_TOTAL, NULL, 1));
 	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, rdt_set_str(FRESH_MAX_AGE, "off"));
 		ASSERT_EQ(0, rdt_burn_everywhere(&self->p));
 		ASSERT_EQ(0, rdt_mount());
-		usleep(500000);
+		ASSERT_EQ(0, rdt_set(FRESH_MAX_AGE, RDT_AGE_US));
 		EXPECT_TRUE(rdt_counted(&all, topo.nr));
 		ASSERT_EQ(0, rdt_umount());
 	}
