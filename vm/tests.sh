@@ -27,22 +27,17 @@ room() {
 beside() {
 	room
 	{
-		local start=$SECONDS status=0
-		"$@" || status=$?
+		local start=$SECONDS status
+		set +e
+		(set -e; "$@")
+		status=$?
+		set -e
+		[ $status -eq 0 ] || fail "a test died (its last words are above)"
 		say "$STEP $((SECONDS - start))" >> "$TIMES"
-		exit $status
 	} &
-	PIDS+=($!)
 }
-PIDS=()
 
-all_done() {
-	local pid
-	for pid in "${PIDS[@]}"; do
-		wait "$pid" || fail "a test died (its last words are above)"
-	done
-	PIDS=()
-}
+all_done() { wait; }
 
 # done_step TITLE LOGFILE COMMAND...: a step among others, whose line comes at its end
 done_step() {
