@@ -32,7 +32,7 @@ beside() {
 		(set -e; "$@")
 		status=$?
 		set -e
-		[ $status -eq 0 ] || fail "a test died (its last words are above)"
+		[ $status -eq 0 ] || fail "${STEP:+$STEP: }a test died (its last words are above)"
 		say "$STEP $((SECONDS - start))" >> "$TIMES"
 	} &
 }
