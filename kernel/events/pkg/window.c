@@ -22,6 +22,7 @@
 #include <linux/bits.h>
 #include <linux/irqflags.h>
 #include <linux/lockdep.h>
+#include <linux/minmax.h>
 #include <linux/perf_event.h>
 #include <linux/preempt.h>
 #include <linux/processor.h>
@@ -69,8 +70,13 @@ static u64 perf_pkg_window_off(const struct perf_event *event)
 static bool perf_pkg_window_reopens(const struct perf_event *event)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
+	u64 gap = PERF_PKG_WINDOW_GAP_NS;
 
-	return ktime_get_mono_fast_ns() - pe->closed_at < PERF_PKG_WINDOW_GAP_NS &&
+	/* A sweep is as coarse as the interval, and moving at hotplug takes a while. */
+	if (perf_pkg_is_swept(pe->counter))
+		gap = max(gap, READ_ONCE(pe->counter->pp->interval_us) * (u64)NSEC_PER_USEC);
+
+	return ktime_get_mono_fast_ns() - pe->closed_at < gap &&
 	       pe->closed_off == perf_pkg_window_off(event);
 }
 
@@ -120,10 +126,6 @@ static int perf_pkg_window_add(struct perf_event *event, int flags)
 			/* Without a baseline it was read just now. */
 			if (live)
 				perf_pkg_window_publish(dom, slot);
-			/* No pass of a sweep has read it since others had stopped. */
-			if (live && perf_pkg_is_swept(pe->counter) &&
-			    atomic64_read(&slot->stamp) < dom->pass_start)
-				perf_pkg_slot_lose_baseline(dom, slot);
 			perf_pkg_window_open(pe, atomic64_read(&slot->value));
 		}
 	}
