@@ -40,8 +40,7 @@ static void perf_pkg_event_join(struct perf_pkg_event *pe)
 	}
 
 	/* It counts for others, too, while its task sleeps. */
-	if (counter->desc.shared && pe->event->state > PERF_EVENT_STATE_OFF &&
-	    pe->event->group_leader->state > PERF_EVENT_STATE_OFF) {
+	if (counter->desc.shared && perf_pkg_event_is_enabled(pe->event)) {
 		guard(irqsave)();
 		WRITE_ONCE(pe->open, true);
 		perf_pkg_timer_kick_all(counter->pp);

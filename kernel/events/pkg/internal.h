@@ -290,6 +290,12 @@ static inline void perf_pkg_publish_here(struct perf_pkg_domain *dom,
 typedef int (*perf_pkg_slot_fn)(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 				u64 stamp);
 
+static inline bool perf_pkg_event_is_enabled(const struct perf_event *event)
+{
+	return event->state > PERF_EVENT_STATE_OFF &&
+	       event->group_leader->state > PERF_EVENT_STATE_OFF;
+}
+
 bool perf_pkg_event_is_open(const struct perf_pkg_event *pe);
 bool perf_pkg_is_housekeeping(unsigned int cpu);
 unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except);

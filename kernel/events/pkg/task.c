@@ -87,8 +87,7 @@ static void perf_pkg_task_toggled(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 	struct perf_pkg_counter *counter = pe->counter;
-	bool enabled = event->state > PERF_EVENT_STATE_OFF &&
-		       event->group_leader->state > PERF_EVENT_STATE_OFF;
+	bool enabled = perf_pkg_event_is_enabled(event);
 	struct perf_pkg *pp = counter->pp;
 	bool open = READ_ONCE(pe->open);
 	struct perf_pkg_domain *dom;

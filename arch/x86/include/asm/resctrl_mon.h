@@ -16,6 +16,7 @@ extern struct mutex rdtgroup_mutex;
 
 /* perf_mon.c: groups */
 struct kernfs_node *resctrl_mon_get_kn(int fd);
+bool resctrl_mon_has_rmid(const struct rdtgroup *rdtgrp);
 int resctrl_mon_find_group(const struct kernfs_node *kn, u32 *rmid, bool *is_mon_group);
 
 typedef void (*resctrl_mon_group_fn)(u32 rmid, u32 parent);

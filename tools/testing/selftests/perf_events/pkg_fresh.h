@@ -193,20 +193,17 @@ static inline long long fresh_due(const struct pkg_refresh *t)
 
 /* Interrupts */
 
-/* How many of the row @name the CPUs of a package took, -1: there is no such row */
-static inline long long fresh_irqs(const char *name, int pkg)
+/* How many of the row @name these CPUs took, -1: there is no such row */
+static inline long long fresh_irqs_of(const char *name, const bool *of_cpu)
 {
 	FILE *file = fopen("/proc/interrupts", "re");
-	int cpu[PKG_MAX_CPUS], nr = 0, i;
-	bool of_cpu[PKG_MAX_CPUS] = {};
+	int cpu[PKG_MAX_CPUS], nr = 0;
 	char *line = NULL, *pos;
 	long long sum = -1;
 	size_t size = 0;
 
 	if (!file)
 		return -1;
-	for (i = 0; i < topo.pkg[pkg].nr_cpus; i++)
-		of_cpu[topo.pkg[pkg].cpu[i]] = true;
 	if (getline(&line, &size, file) > 0)
 		for (pos = line; nr < PKG_MAX_CPUS && (pos = strstr(pos, "CPU")); nr++)
 			cpu[nr] = strtol(pos + 3, &pos, 10);
@@ -218,6 +215,17 @@ static inline long long fresh_irqs(const char *name, int pkg)
 	free(line);
 	fclose(file);
 	return sum;
+}
+
+/* The CPUs of a package */
+static inline long long fresh_irqs(const char *name, int pkg)
+{
+	bool of_cpu[PKG_MAX_CPUS] = {};
+	int i;
+
+	for (i = 0; i < topo.pkg[pkg].nr_cpus; i++)
+		of_cpu[topo.pkg[pkg].cpu[i]] = true;
+	return fresh_irqs_of(name, of_cpu);
 }
 
 /* CPUs */

@@ -845,7 +845,6 @@ TEST_F_TIMEOUT(rdt_task, in_control_group, 120)
 	EXPECT_TRUE(rdt_has_task(CONTROL, self->p.pid));
 }
 
-/* The administrator removes the private group */
 /* The class of a pseudo-locked region is free: another control group may have it */
 TEST_F(rdt_task, class_of_pseudo_locked)
 {
@@ -867,6 +866,7 @@ TEST_F(rdt_task, class_of_pseudo_locked)
 	rdt_close(&c);
 }
 
+/* The administrator removes the private group */
 TEST_F_TIMEOUT(rdt_task, removed, 120)
 {
 	struct perf_event_attr attr = pkg_sw_attr(PERF_COUNT_SW_TASK_CLOCK);
@@ -1155,35 +1155,15 @@ TEST_F_TIMEOUT(rdt_task, first_bytes, 120)
 	}
 }
 
-static long interrupts_of(int cpu)
-{
-	char line[1024] = "";
-	long nr = -1;
-	FILE *file = fopen("/proc/interrupts", "re");
-	char *at;
-	int i;
-
-	while (file && nr < 0 && fgets(line, sizeof(line), file)) {
-		at = strstr(line, "CAL:");
-		if (!at)
-			continue;
-		at += 4;
-		for (i = 0; i <= cpu; i++)
-			nr = strtol(at, &at, 10);
-	}
-	if (file)
-		fclose(file);
-	return nr;
-}
-
 /* An event that is closed interrupts the CPU where its task runs, and others afterwards not. */
 TEST_F_TIMEOUT(rdt_task, closed_elsewhere, 120)
 {
 	int i, cpu = rdt_cpu(1), rounds = rdt.nr_rmids / 4;
-	long before;
+	bool of_cpu[PKG_MAX_CPUS] = {};
+	long long before;
 
+	of_cpu[cpu] = true;
 	rdt_end_limbo();
-
 	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, cpu));
 	ASSERT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
 	ASSERT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
@@ -1193,11 +1173,11 @@ TEST_F_TIMEOUT(rdt_task, closed_elsewhere, 120)
 
 	ASSERT_EQ(0, puppet_call(&self->other, pkg_pin, rdt_cpu(0)));
 	ASSERT_EQ(0, puppet_start(&self->other, pkg_spin, 0));
-	before = interrupts_of(cpu);
+	before = fresh_irqs_of("CAL", of_cpu);
 	ASSERT_LE(0, before);
 	for (i = 0; i < rounds; i++)
 		ASSERT_EQ(0, try_open(rdt_task_attr(RDT_TOTAL), self->other.pid, -1));
-	EXPECT_GT(before + rounds / 2, interrupts_of(cpu));
+	EXPECT_GT(before + rounds / 2, fresh_irqs_of("CAL", of_cpu));
 	pkg_stop(1);
 	puppet_wait(&self->other);
 	pkg_stop(0);

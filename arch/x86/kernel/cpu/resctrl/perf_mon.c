@@ -7,7 +7,7 @@
  * groups. resctrl reports changes to it:
  *
  *	alloc_rmid()		resctrl_mon_rmid_joined(): a group of its own
- *	__mon_event_count()	resctrl_mon_rmid_reset(): what it counts begins here, now
+ *	__mon_event_count()	resctrl_mon_rmid_reset(): its counter was reset here, now
  *	__rdtgroup_mkdir_mon()	resctrl_mon_rmid_joined(): a MON group of this CTRL_MON group
  *	mongrp_reparent()	resctrl_mon_rmid_moved(): of another one
  *	free_rmid()		resctrl_mon_rmid_freed(): nobody runs with it any more
@@ -46,7 +46,8 @@ struct kernfs_node *resctrl_mon_get_kn(int fd)
 	return kn;
 }
 
-static bool resctrl_mon_has_rmid(const struct rdtgroup *rdtgrp)
+/* Whether a group has an RMID: those that are, or will be, pseudo-locked gave theirs back. */
+bool resctrl_mon_has_rmid(const struct rdtgroup *rdtgrp)
 {
 	return rdtgrp->mode != RDT_MODE_PSEUDO_LOCKSETUP &&
 	       rdtgrp->mode != RDT_MODE_PSEUDO_LOCKED;

@@ -176,9 +176,8 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 
 	/* Others may have the CLOSID that a pseudo-locked group had. */
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
-		if (resctrl_arch_match_closid(task, rdtgrp->closid) &&
-		    rdtgrp->mode != RDT_MODE_PSEUDO_LOCKSETUP &&
-		    rdtgrp->mode != RDT_MODE_PSEUDO_LOCKED)
+		if (resctrl_mon_has_rmid(rdtgrp) &&
+		    resctrl_arch_match_closid(task, rdtgrp->closid))
 			parent = rdtgrp;
 	}
 
