@@ -102,5 +102,5 @@ accel() {
 # of the repository as well, if CCACHE_DIR names one cache for all of them
 ccache_env() {
 	export CCACHE_BASEDIR=$B CCACHE_DIR=${CCACHE_DIR:-$OUT/ccache} CCACHE_SLOPPINESS=time_macros
-	export KBUILD_BUILD_TIMESTAMP='2025-01-01' KBUILD_BUILD_USER=guest KBUILD_BUILD_HOST=guest
+	export KBUILD_BUILD_TIMESTAMP='2025-01-01' KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=guest KBUILD_BUILD_HOST=guest
 }
