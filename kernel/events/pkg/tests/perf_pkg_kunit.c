@@ -37,6 +37,7 @@
 #define TEST_EVENTS		16
 #define TEST_NARROW_BITS	32
 #define TEST_REGS		5
+#define TEST_PUBLISHES		20000
 #define TEST_FRESH_US		(PERF_PKG_FRESH_NS / NSEC_PER_USEC)
 
 /* perf_event_attr::config */
@@ -78,6 +79,10 @@ static struct {
 	/* Of test_hold_lock() */
 	bool			locked;
 	bool			started;
+	/* Of test_publish_much() */
+	atomic64_t		observed;
+	atomic_t		lost;
+	atomic_t		publishers;
 	/* The engine's pmu::event_init(), and the leader of the next event's group */
 	int			(*event_init)(struct perf_event *event);
 	struct perf_event	*leader;
@@ -600,20 +605,55 @@ static void test_failing_read(struct perf_pkg_counter *counter)
 static void perf_pkg_publish_reads_once(struct kunit *test)
 {
 	struct perf_event *event = test_event(test, test_tasks, TEST_COUNT, 0);
-	int reads = test_reads(event);
+	int i, reads = test_reads(event);
 
 	WRITE_ONCE(tst.meanwhile, test_newer_value);
 	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 5), 15);
 	KUNIT_EXPECT_EQ(test, test_reads(event), reads + 2);
 	KUNIT_EXPECT_EQ(test, atomic64_read(&test_tasks->pp->errors), 0);
 
-	/* The other one fails, and what was read before is no answer to that. */
-	WRITE_ONCE(tst.meanwhile, test_failing_read);
-	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 5), 20);
-	KUNIT_EXPECT_TRUE(test, perf_pkg_is_stale(test_slot(event, 0)));
+	/* The other one fails, twice, and what was read before is no answer to that. */
+	for (i = 1; i <= 2; i++) {
+		WRITE_ONCE(tst.meanwhile, test_failing_read);
+		KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 5), 15 + i * 5);
+		KUNIT_EXPECT_TRUE(test, perf_pkg_is_stale(test_slot(event, 0)));
+	}
 	test_refresh(event);
 	KUNIT_EXPECT_FALSE(test, perf_pkg_is_stale(test_slot(event, 0)));
-	KUNIT_EXPECT_EQ(test, test_reads(event), reads + 5);
+	KUNIT_EXPECT_EQ(test, test_reads(event), reads + 7);
+}
+
+/* With interrupts off: what any CPU has observed stays. */
+static void test_publish_much(void *info)
+{
+	struct perf_pkg_slot *slot = test_slot(info, 0);
+	s64 observed, value;
+	int i;
+
+	for (i = 0; i < TEST_PUBLISHES; i++) {
+		observed = atomic64_read(&tst.observed);
+		test_refresh_here(test_counter(info));
+		value = atomic64_read(&slot->value);
+		if (value < observed)
+			atomic_inc(&tst.lost);
+		atomic64_set(&tst.observed, value);
+	}
+	atomic_inc(&tst.publishers);
+}
+
+/* Two CPUs of the domain at a time, neither of which waits for the other */
+static void perf_pkg_publish_loses_no_update(struct kunit *test)
+{
+	struct perf_event *event = test_event(test, test_tasks, TEST_COUNT, 0);
+
+	WRITE_ONCE(tst.step, 1);
+	test_run_on(test, 0);
+	KUNIT_EXPECT_EQ(test, smp_call_function_single(2, test_publish_much, event, 0), 0);
+	scoped_guard(irqsave)
+		test_publish_much(event);
+	KUNIT_EXPECT_TRUE(test, test_wait(atomic_read(&tst.publishers) == 2));
+	KUNIT_EXPECT_EQ(test, atomic_read(&tst.lost), 0);
+	KUNIT_EXPECT_EQ(test, test_count(event), 2 * TEST_PUBLISHES);
 }
 
 /* In a context switch, however slow the hardware is, and if it fails */
@@ -1853,6 +1893,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	TEST_CASE_BOTH(perf_pkg_older_stamp_never_wins),
 	KUNIT_CASE_PARAM(perf_pkg_counts_in_sequence, test_sequence_gen_params),
 	KUNIT_CASE(perf_pkg_publish_reads_once),
+	KUNIT_CASE(perf_pkg_publish_loses_no_update),
 	TEST_CASE_BOTH(perf_pkg_add_and_del_read_once),
 	KUNIT_CASE(perf_pkg_switch_takes_no_clock),
 	TEST_CASE_BOTH(perf_pkg_failed_read_keeps_the_value),
