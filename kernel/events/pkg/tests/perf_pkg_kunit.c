@@ -1040,6 +1040,8 @@ static void perf_pkg_putting_back_a_sweep(struct kunit *test)
 
 	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(test_slot(event, 0)->state) ==
 					  PERF_PKG_SLOT_LIVE));
+	/* A slow machine may take longer than the gap that other windows may have. */
+	test_domains->pp->interval_us = 10000;
 	test_run_on(test, 2);
 	perf_pkg_timer_pause(dom);
 	perf_pkg_timer_resume(dom);
@@ -1060,7 +1062,7 @@ static void perf_pkg_putting_back_a_sweep(struct kunit *test)
 	if (passes != 1)
 		kunit_skip(test, "no pass comes in time");
 	KUNIT_EXPECT_TRUE(test, test_wait(test_count(event) == 3 * i));
-	msleep(20);
+	msleep(50);
 	KUNIT_EXPECT_EQ(test, test_count(event), 3 * i);
 }
 

@@ -10,6 +10,7 @@
  * Without -t until each role has made its rounds. It needs no emulator.
  */
 #define _GNU_SOURCE
+#include <ftw.h>
 
 #include "pkg_puppet.h"
 #include "pkg_rdt.h"
@@ -332,16 +333,12 @@ static const struct role roles[] = {
 
 /* What must be left of it */
 
-static int count_private(void)
-{
-	FILE *file = popen("find " RDT_FS " -name 'perf-*' | wc -l", "r");
-	int nr = -1;
+static int nr_private;
 
-	if (file && fscanf(file, "%d", &nr) != 1)
-		nr = -1;
-	if (file)
-		pclose(file);
-	return nr;
+static int is_private(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	nr_private += !strncmp(path + ftw->base, "perf-", 5);
+	return 0;
 }
 
 /* As many groups as there are RMIDs beside that of the root; umount forgets those before */
@@ -398,8 +395,8 @@ int main(int argc, char *argv[])
 	stress_expect(!crew->stuck && !crew->failed, ENDS, "%d ended badly", crew->failed);
 	print_tallies(tallies, NR_TALLIES);
 	rdt_set_online(topo.nr - 1, 0, 1);
-	i = count_private();
-	stress_expect(!i, NO_PRIVATE, "%d", i);
+	stress_expect(!nftw(RDT_FS, is_private, 16, FTW_PHYS) && !nr_private, NO_PRIVATE,
+		      "%d", nr_private);
 	take_all_rmids();
 	rdt_set_threshold(threshold);
 	for (i = 0; i < FRESH_KNOBS; i++) {
