@@ -99,9 +99,9 @@ accel() {
 }
 
 # Paths relative to $B let the kernels share what they have in common in the cache, and copies
-# of the repository as well, if CCACHE_DIR names one cache for all of them. What a file includes
-# the compiler tells, and is not preprocessed a second time for that (DEPEND).
+# of the repository as well, if CCACHE_DIR names one cache for all of them. Not CCACHE_DEPEND: in
+# that mode a kernel with another configuration shares nothing.
 ccache_env() {
-	export CCACHE_BASEDIR=$B CCACHE_DIR=${CCACHE_DIR:-$OUT/ccache} CCACHE_SLOPPINESS=time_macros CCACHE_DEPEND=1
+	export CCACHE_BASEDIR=$B CCACHE_DIR=${CCACHE_DIR:-$OUT/ccache} CCACHE_SLOPPINESS=time_macros
 	export KBUILD_BUILD_TIMESTAMP='2025-01-01' KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=guest KBUILD_BUILD_HOST=guest
 }

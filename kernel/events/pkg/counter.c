@@ -217,10 +217,11 @@ void perf_pkg_counter_put(struct perf_pkg_counter *counter)
 		list_del(&counter->node);
 	for (i = 0; i < pp->max_domains; i++)
 		perf_pkg_slot_dequeue(&pp->domain[i], &counter->slot[i]);
-	if (pp->ppmu->counter_exit)
-		pp->ppmu->counter_exit(counter);
 	mutex_unlock(&pp->mutex);
 
+	/* It may wait for locks under which others open events. */
+	if (pp->ppmu->counter_exit)
+		pp->ppmu->counter_exit(counter);
 	call_rcu(&counter->rcu, perf_pkg_counter_free);
 }
 

@@ -16,6 +16,7 @@
 #include <linux/lockdep_types.h>
 #include <linux/mutex.h>
 #include <linux/perf_pkg.h>
+#include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
@@ -292,8 +293,11 @@ typedef int (*perf_pkg_slot_fn)(struct perf_pkg_domain *dom, struct perf_pkg_slo
 
 static inline bool perf_pkg_event_is_enabled(const struct perf_event *event)
 {
+	/* The leader of an inherited event may exit. */
+	guard(rcu)();
+
 	return event->state > PERF_EVENT_STATE_OFF &&
-	       event->group_leader->state > PERF_EVENT_STATE_OFF;
+	       READ_ONCE(event->group_leader)->state > PERF_EVENT_STATE_OFF;
 }
 
 bool perf_pkg_event_is_open(const struct perf_pkg_event *pe);

@@ -370,6 +370,21 @@ TEST_F_TIMEOUT(pkg_inherit, open_and_close_in_storm, 300)
 	EXPECT_LE(NR_STORM * NSEC_PER_MSEC, pkg_count(self->f.all[0]));
 }
 
+/* Toggling a leader reads the levels of its group, while children of these exit. */
+TEST_F_TIMEOUT(pkg_inherit, toggled_in_storm, 300)
+{
+	int leader = PKG_OPEN(inherited(RUNTIME), self->f.p.pid, -1, -1), i;
+
+	for (i = 0; i < 3; i++)
+		PKG_OPEN(inherited(pkg_attr(PKG_CLOCK, topo.pkg[1].id)), self->f.p.pid, -1, leader);
+	ASSERT_EQ(0, puppet_start(&self->f.p, storm, NR_STORM));
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(0, ioctl(leader, PERF_EVENT_IOC_DISABLE, 0));
+		ASSERT_EQ(0, ioctl(leader, PERF_EVENT_IOC_ENABLE, 0));
+	}
+	EXPECT_EQ(0, puppet_wait(&self->f.p));
+}
+
 int main(int argc, char *argv[])
 {
 	if (!strcmp(argv[0], "burn") && argc > 1)

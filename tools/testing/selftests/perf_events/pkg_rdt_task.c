@@ -1117,6 +1117,9 @@ TEST_F_TIMEOUT(rdt_task, cpus_of_group, 120)
 	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
 	EXPECT_LE(before + RDT_BURN_US, rdt_truth_sum(RDT_TOTAL, rmid) / 1000);
 	EXPECT_EQ(-ENXIO, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
+	/* It may go there when it is counted. */
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(0)));
+	EXPECT_EQ(-ENXIO, try_open(rdt_task_attr(RDT_TOTAL), self->p.pid, -1));
 	usleep(10 * RDT_BURN_US);
 	rdt_settle(&all);
 	val = rdt_value(&all);

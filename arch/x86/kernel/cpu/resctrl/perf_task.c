@@ -168,7 +168,7 @@ void resctrl_mon_group_freed(u32 rmid)
 
 /*
  * The control group of a task that can get a private MON group. A task in the default group
- * is in that of a CPU while it runs there, which would lose it.
+ * is in that of a CPU while it runs there, which would lose it. It may go there at any time.
  */
 static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 {
@@ -188,10 +188,10 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 		return parent;
 
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
-		if (rdtgrp != parent && cpumask_intersects(&task->cpus_mask, &rdtgrp->cpu_mask))
+		if (rdtgrp != parent && !cpumask_empty(&rdtgrp->cpu_mask))
 			return ERR_PTR(-EBUSY);
 		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
-			if (cpumask_intersects(&task->cpus_mask, &child->cpu_mask))
+			if (!cpumask_empty(&child->cpu_mask))
 				return ERR_PTR(-EBUSY);
 		}
 	}
@@ -313,7 +313,7 @@ static void resctrl_mon_put_locked(struct resctrl_mon_group *group)
  * Context: Task context, takes the CPU hotplug lock and rdtgroup_mutex.
  * Return: The group, or an error pointer: -ENODEV if resctrl is not mounted, -EBUSY if the
  * task is in the private group of another process, cannot be in a MON group or is in none
- * and allowed on CPUs of one, -ENOSPC if there is no RMID for it, -ENOMEM, or the error of
+ * while some group has CPUs, -ENOSPC if there is no RMID for it, -ENOMEM, or the error of
  * making a directory
  */
 struct resctrl_mon_group *resctrl_mon_group_get(struct task_struct *task, struct pid *process,
