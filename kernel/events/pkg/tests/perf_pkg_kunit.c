@@ -631,8 +631,8 @@ static void test_publish_much(void *info)
 	int i;
 
 	for (i = 0; i < TEST_PUBLISHES; i++) {
-		observed = atomic64_read(&tst.observed);
 		test_refresh_here(test_counter(info));
+		observed = atomic64_read(&tst.observed);
 		value = atomic64_read(&slot->value);
 		if (value < observed)
 			atomic_inc(&tst.lost);
