@@ -1040,8 +1040,7 @@ static void perf_pkg_putting_back_a_sweep(struct kunit *test)
 	unsigned int i, passes = 0;
 	u64 start, count = 0;
 
-	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(slot->state) ==
-					  PERF_PKG_SLOT_LIVE));
+	KUNIT_EXPECT_TRUE(test, test_wait(READ_ONCE(slot->state) == PERF_PKG_SLOT_LIVE));
 	test_run_on(test, 2);
 	perf_pkg_timer_pause(dom);
 	perf_pkg_timer_resume(dom);
