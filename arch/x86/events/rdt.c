@@ -38,6 +38,7 @@
  *	      perf_pkg_domain::lock	(in hard interrupts)
  *		rdt_hw_mon_domain::lock
  */
+#include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/kernfs.h>
 #include <linux/limits.h>
@@ -47,6 +48,7 @@
 #include <linux/perf_event.h>
 #include <linux/perf_pkg.h>
 #include <linux/printk.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 
@@ -167,7 +169,7 @@ static bool rdt_is_swept(const struct perf_pkg_counter *counter)
 {
 	const struct rdt_counter *rc = to_rdt_counter(counter);
 
-	return !rc->is_mon_group && READ_ONCE(rdt_get_regs(0, rc->event)[rc->rmid].nr) > 1;
+	return READ_ONCE(rdt_get_regs(0, rc->event)[rc->rmid].nr) > 1;
 }
 
 /* Of a counter with one RMID */
@@ -362,10 +364,12 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 	if (!rc->sweep)
 		return -ENOMEM;
 
-	/* A pseudo-lock measurement may hold it and wait for the context of this CPU. */
-	ret = mutex_lock_killable(&rdtgroup_mutex);
-	if (ret)
+	/* Who holds it may wait for a CPU's context (pseudo-lock), whose owner waits for us. */
+	if (!mutex_trylock(&rdtgroup_mutex)) {
+		fsleep(1000);
+		ret = restart_syscall();
 		goto free;
+	}
 
 	if (kn)
 		ret = resctrl_mon_find_group(kn, &rc->rmid, &rc->is_mon_group);

@@ -47,6 +47,8 @@ void resctrl_mon_rmid_moved(u32 rmid, u32 parent);
 void resctrl_mon_rmid_freed(u32 rmid);
 void resctrl_mon_group_freed(u32 rmid);
 void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp);
+void resctrl_mon_locksetup(struct rdtgroup *rdtgrp);
+int resctrl_mon_may_move(struct rdtgroup *rdtgrp, const struct rdtgroup *parent);
 #else
 static inline void resctrl_mon_rmid_reset(u32 rmid, enum resctrl_event_id event) { }
 static inline void resctrl_mon_rmid_joined(u32 rmid, u32 parent) { }
@@ -54,6 +56,11 @@ static inline void resctrl_mon_rmid_moved(u32 rmid, u32 parent) { }
 static inline void resctrl_mon_rmid_freed(u32 rmid) { }
 static inline void resctrl_mon_group_freed(u32 rmid) { }
 static inline void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp) { }
+static inline void resctrl_mon_locksetup(struct rdtgroup *rdtgrp) { }
+static inline int resctrl_mon_may_move(struct rdtgroup *rdtgrp, const struct rdtgroup *parent)
+{
+	return 0;
+}
 #endif
 
 #endif /* _ASM_X86_RESCTRL_MON_H */

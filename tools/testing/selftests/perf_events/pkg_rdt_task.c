@@ -866,6 +866,51 @@ TEST_F(rdt_task, class_of_pseudo_locked)
 	rdt_close(&c);
 }
 
+/* A private group does not keep the control group, which its tasks have left, from a lock. */
+TEST_F_TIMEOUT(rdt_task, control_group_left, 120)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+	__u64 val;
+
+	if (mkdir(CONTROL, 0755))
+		SKIP(return, "no allocation, or no class of service left");
+	if (pkg_set_str(CONTROL, "/mode", "pseudo-locksetup\n") ||
+	    pkg_set_str(CONTROL, "/mode", "shareable\n"))
+		SKIP(return, "no pseudo-locked groups");
+	ASSERT_EQ(0, rdt_add_task(CONTROL, self->p.pid));
+	ASSERT_EQ(0, open_task(&c, rdt_task_attr(RDT_TOTAL), CONTROL, self->p.pid, path));
+	/* There is a task in it: this fails, and harms nobody. */
+	EXPECT_NE(0, pkg_set_str(CONTROL, "/mode", "pseudo-locksetup\n"));
+	EXPECT_EQ(0, rdt_read(&c, &val));
+	ASSERT_EQ(0, rdt_add_task(RDT_FS, self->p.pid));
+	EXPECT_EQ(0, access(path, F_OK));
+	EXPECT_EQ(0, pkg_set_str(CONTROL, "/mode", "pseudo-locksetup\n"));
+	EXPECT_EQ(-ENODEV, rdt_read(&c, &val));
+	rdt_close(&c);
+}
+
+/* While a group has CPUs, a private group cannot come to where it would take tasks from that */
+TEST_F(rdt_task, renamed_into_root)
+{
+	char path[PATH_MAX], to[PATH_MAX];
+	struct rdt_count c;
+
+	if (mkdir(CONTROL, 0755))
+		SKIP(return, "no allocation, or no class of service left");
+	ASSERT_EQ(0, rdt_add_task(CONTROL, self->p.pid));
+	ASSERT_EQ(0, open_task(&c, rdt_task_attr(RDT_TOTAL), CONTROL, self->p.pid, path));
+	snprintf(to, sizeof(to), RDT_GROUPS "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pkg_set(RDT_GROUP, "/cpus_list", rdt_cpu(1)));
+	EXPECT_EQ(-1, rename(path, to));
+	EXPECT_EQ(EPERM, errno);
+	ASSERT_EQ(0, pkg_set_str(RDT_GROUP, "/cpus_list", "\n"));
+	EXPECT_EQ(0, rename(path, to));
+	EXPECT_TRUE(rdt_has_task(to, self->p.pid));
+	rdt_close(&c);
+	EXPECT_EQ(-1, access(to, F_OK));
+}
+
 /* The administrator removes the private group */
 TEST_F_TIMEOUT(rdt_task, removed, 120)
 {
@@ -1156,6 +1201,34 @@ TEST_F_TIMEOUT(rdt_task, first_bytes, 120)
 		}
 		rdt_close(&c);
 	}
+}
+
+/* What moves before an Intel processor has the first value of an RMID counts as well. */
+TEST_F_TIMEOUT(rdt_task, no_value_yet, 120)
+{
+	struct rdt_count c;
+	char path[PATH_MAX];
+	int rmid;
+
+	if (rdt.amd)
+		SKIP(return, "an AMD processor has none of what does not run");
+	if (!fresh_can_go(topo.pkg[1].cpu[0]))
+		SKIP(return, "CPUs cannot go offline");
+	/* As if no RMID had ever run in this L3 */
+	ASSERT_EQ(0, rdt_set_online(1, 0, 0));
+	for (rmid = 0; rmid < rdt.nr_rmids; rmid++)
+		ASSERT_EQ(0, rdt_set_counter(RDT_TOTAL, 1, rmid, 0));
+	ASSERT_EQ(0, rdt_fault(1, RDT_UNAVAILABLE));
+	ASSERT_EQ(0, rdt_set_online(1, 0, 1));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, rdt_cpu(1)));
+	ASSERT_EQ(0, open_private(&c, RDT_TOTAL, self->p.pid, path));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	ASSERT_EQ(0, rdt_fault(1, 0));
+	usleep(2 * RDT_AGE_US);
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	ASSERT_EQ(0, puppet_call(&self->p, pkg_burn, RDT_BURN_US));
+	EXPECT_TRUE(rdt_counted(&c, 1));
+	rdt_close(&c);
 }
 
 /* An event that is closed interrupts the CPU where its task runs, and others afterwards not. */

@@ -166,13 +166,29 @@ void resctrl_mon_group_freed(u32 rmid)
 	}
 }
 
+static bool resctrl_mon_has_cpus(void)
+{
+	struct rdtgroup *rdtgrp, *child;
+
+	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
+		if (rdtgrp != &rdtgroup_default && !cpumask_empty(&rdtgrp->cpu_mask))
+			return true;
+		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
+			if (!cpumask_empty(&child->cpu_mask))
+				return true;
+		}
+	}
+
+	return false;
+}
+
 /*
  * The control group of a task that can get a private MON group. A task in the default group
  * is in that of a CPU while it runs there, which would lose it. It may go there at any time.
  */
 static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 {
-	struct rdtgroup *rdtgrp, *child, *parent = NULL;
+	struct rdtgroup *rdtgrp, *parent = NULL;
 
 	/* Others may have the CLOSID that a pseudo-locked group had. */
 	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
@@ -181,20 +197,8 @@ static struct rdtgroup *resctrl_mon_parent(struct task_struct *task)
 			parent = rdtgrp;
 	}
 
-	if (!parent)
+	if (!parent || (parent == &rdtgroup_default && resctrl_mon_has_cpus()))
 		return ERR_PTR(-EBUSY);
-
-	if (parent != &rdtgroup_default)
-		return parent;
-
-	list_for_each_entry(rdtgrp, &rdt_all_groups, rdtgroup_list) {
-		if (rdtgrp != parent && !cpumask_empty(&rdtgrp->cpu_mask))
-			return ERR_PTR(-EBUSY);
-		list_for_each_entry(child, &rdtgrp->mon.crdtgrp_list, mon.crdtgrp_list) {
-			if (!cpumask_empty(&child->cpu_mask))
-				return ERR_PTR(-EBUSY);
-		}
-	}
 
 	return parent;
 }
@@ -210,27 +214,50 @@ static void resctrl_mon_rmdir(struct rdtgroup *rdtgrp)
 		rdtgroup_remove(rdtgrp);
 }
 
+/* The private groups in @parent end, as if the administrator had removed them. */
+static void resctrl_mon_end_private(const struct rdtgroup *parent)
+{
+	struct resctrl_mon_group *group;
+
+	list_for_each_entry(group, &resctrl_mon_groups, node) {
+		if (group->process && group->rdtgrp && group->rdtgrp->mon.parent == parent)
+			resctrl_mon_rmdir(group->rdtgrp);
+	}
+}
+
 /**
  * resctrl_mon_cpus_written() - a group was given CPUs
  * @rdtgrp:	The group
  *
  * It counts what the tasks of the default group do on these, but not those with an RMID
- * of their own: private groups there end, as if the administrator had removed them.
+ * of their own: private groups there end.
  *
  * Context: rdtgroup_mutex is held, CPU hotplug is locked.
  */
 void resctrl_mon_cpus_written(const struct rdtgroup *rdtgrp)
 {
-	struct resctrl_mon_group *group;
+	if (rdtgrp != &rdtgroup_default && !cpumask_empty(&rdtgrp->cpu_mask))
+		resctrl_mon_end_private(&rdtgroup_default);
+}
 
-	if (rdtgrp == &rdtgroup_default || cpumask_empty(&rdtgrp->cpu_mask))
-		return;
+/* A control group is to be pseudo-locked, which must not have MON groups. As above. */
+void resctrl_mon_locksetup(struct rdtgroup *rdtgrp)
+{
+	if (!rdtgroup_tasks_assigned(rdtgrp))
+		resctrl_mon_end_private(rdtgrp);
+}
 
-	list_for_each_entry(group, &resctrl_mon_groups, node) {
-		if (group->process && group->rdtgrp &&
-		    group->rdtgrp->mon.parent == &rdtgroup_default)
-			resctrl_mon_rmdir(group->rdtgrp);
-	}
+/* Whether @rdtgrp may become a MON group of @parent, by the same rule. As above. */
+int resctrl_mon_may_move(struct rdtgroup *rdtgrp, const struct rdtgroup *parent)
+{
+	struct resctrl_mon_group *group = resctrl_mon_find(rdtgrp);
+
+	if (!group || !group->process || parent != &rdtgroup_default || !resctrl_mon_has_cpus())
+		return 0;
+
+	rdt_last_cmd_puts("Cannot move a group of perf to where groups have CPUs\n");
+
+	return -EPERM;
 }
 
 static unsigned int resctrl_mon_nr_groups(void)
