@@ -66,7 +66,7 @@ static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
 /* Calls @fn for all slots, on a CPU of the domain, with interrupts off for a slice at a time */
 static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn)
 {
-	u64 now, since = ktime_get_mono_fast_ns();
+	u64 since = ktime_get_mono_fast_ns();
 	unsigned int left;
 
 	scoped_guard(raw_spinlock_irqsave, &dom->lock)
@@ -74,8 +74,7 @@ static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn
 
 	while (left) {
 		scoped_guard(raw_spinlock_irqsave, &dom->lock) {
-			now = ktime_get_mono_fast_ns();
-			perf_pkg_walk_slice(dom, fn, since, now, &left);
+			perf_pkg_walk_slice(dom, fn, since, ktime_get_mono_fast_ns(), &left);
 			if (list_empty(&dom->slots))
 				return;
 		}
@@ -99,13 +98,13 @@ static int perf_pkg_slot_retire(struct perf_pkg_domain *dom, struct perf_pkg_slo
 	return 0;
 }
 
-/* Nothing is active: the next event, or the timer for a level, reads the slot. */
+/* The next event, or the timer, reads the slot. Some are active if going offline failed. */
 static int perf_pkg_slot_restart(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
 				 u64 stamp)
 {
 	perf_pkg_slot_lose_baseline(dom, slot);
 
-	return 0;
+	return atomic_read(&slot->active) ? perf_pkg_publish(dom, slot, stamp) : 0;
 }
 
 static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)

@@ -58,6 +58,7 @@ static void perf_pkg_event_leave(struct perf_pkg_event *pe)
 	WRITE_ONCE(counter->nr_events, counter->nr_events - 1);
 	first = list_first_entry_or_null(&counter->events, struct perf_pkg_event, node);
 	WRITE_ONCE(counter->event, first ? first->event : NULL);
+	smp_mb();	/* Pairs with that in perf_pkg_task_toggled(), which may just open it. */
 
 	/* The timers may have stopped, as the last one was disabled. */
 	if (first && counter->desc.shared) {
@@ -146,6 +147,7 @@ static struct perf_pkg_domain *perf_pkg_event_domain(struct perf_event *event,
 {
 	struct perf_pkg_domain *dom;
 	bool active;
+	int id;
 
 	if (!cpu_possible(event->cpu))
 		return ERR_PTR(-EINVAL);
@@ -154,6 +156,10 @@ static struct perf_pkg_domain *perf_pkg_event_domain(struct perf_event *event,
 	active = cpu_active(event->cpu);
 	smp_rmb();	/* Pairs with the locks between the callbacks of hotplug. */
 	dom = READ_ONCE(*per_cpu_ptr(pp->cpu_domain, event->cpu));
+	/* It was offline when the PMU was registered. */
+	id = dom || active ? -1 : pp->ppmu->domain_id(event->cpu);
+	if (id >= 0)
+		dom = perf_pkg_find_domain(pp, id);
 	if (dom)
 		return dom;
 

@@ -198,15 +198,17 @@ struct perf_pkg {
  * @event:	The event, not one of its children. Constant.
  * @age:	The event reports the age of the count, not the count. Constant.
  * @special:	It reports something else than the sum of counts. Constant.
- * @open:	A count in the background: the event, or one that has inherited it, was
- *		enabled, and no other one disabled since. All timers know that.
+ * @open:	A domain event: its window is open. A count in the background: the event,
+ *		or one that has inherited it, was enabled, and no other one disabled
+ *		since. All timers know that.
  * @lost:	Its counter counts its task no more, see perf_pkg_pmu::lost.
  * @first:	Index of the first slot to sum. Constant.
  * @slot:	That slot. Constant.
  * @nr:		Number of slots to sum: a constant, or perf_pkg::nr_domains
  * @mask:	If not 0: sum only the slots with these indices. Constant.
- * @window:	What a domain event reports, see window.c. Written by the CPU of the
- *		event with interrupts off, as are the next three.
+ * @sum:	What a domain event has counted in earlier windows, see window.c. Written
+ *		by the CPU of the event with interrupts off, as are the next four.
+ * @offset:	Value of the slot when the window was opened, minus @sum
  * @closed:	Value of the slot when the window was closed
  * @closed_at:	When that was, in ns of ktime_get_mono_fast_ns()
  * @closed_off:	How long the event had been disabled by then, see perf_pkg_window_off()
@@ -225,7 +227,8 @@ struct perf_pkg_event {
 	struct perf_pkg_slot	*slot;
 	const unsigned int	*nr;
 	u64			mask;
-	atomic64_t		window;
+	atomic64_t		sum;
+	atomic64_t		offset;
 	u64			closed;
 	u64			closed_at;
 	u64			closed_off;

@@ -99,7 +99,10 @@ static void perf_pkg_task_toggled(struct perf_event *event)
 
 	if (READ_ONCE(counter->event) != pe->event) {
 		WRITE_ONCE(pe->open, enabled);
-		return;
+		/* Pairs with smp_mb() in perf_pkg_event_leave(), which may just select it. */
+		smp_mb();
+		if (!enabled || READ_ONCE(counter->event) != pe->event)
+			return;
 	}
 
 	if (enabled)

@@ -11,15 +11,12 @@
  * comes. The window of an event that stayed enabled opens again where it was closed, as
  * if it had not been, and without a read.
  *
- * A window is one word, so that an NMI on the CPU of the event finds it consistent:
- *
- *	open:	(base - sum) << 1 | 1	the event reports the slot's value - (base - sum)
- *	closed:	sum << 1		the event reports sum
- *
- * where sum is what was counted in earlier windows, and base is the slot's value when
- * this one was opened. A level has no base; its last value is the sum.
+ * An event whose window is open reports the slot's value minus perf_pkg_event::offset, or
+ * the value of a level. Otherwise it reports perf_pkg_event::sum. What opens or closes a
+ * window writes the one that is not in use, and then perf_pkg_event::open: an NMI on this
+ * CPU finds them consistent.
  */
-#include <linux/bits.h>
+#include <asm/barrier.h>
 #include <linux/irqflags.h>
 #include <linux/lockdep.h>
 #include <linux/minmax.h>
@@ -33,9 +30,6 @@
 
 #define PERF_PKG_WINDOW_TRIES	100
 
-#define PERF_PKG_WINDOW_OPEN	BIT_ULL(0)
-#define PERF_PKG_WINDOW_MASK	GENMASK_ULL(62, 0)
-
 static struct perf_pkg_domain *perf_pkg_window_domain(const struct perf_pkg_event *pe)
 {
 	return &pe->counter->pp->domain[pe->first];
@@ -43,22 +37,18 @@ static struct perf_pkg_domain *perf_pkg_window_domain(const struct perf_pkg_even
 
 static __always_inline u64 perf_pkg_window_value(const struct perf_pkg_event *pe, bool level)
 {
-	u64 value, window;
+	u64 value, offset;
 
-	/* A window that is closed meanwhile does not report what comes after it. */
-	do {
-		/* Pairs with the releases below: the value is not older than the base. */
-		window = atomic64_read_acquire(&pe->window);
-		if (!(window & PERF_PKG_WINDOW_OPEN))
-			return window >> 1;
-
+	/* These pair with the releases below: the value is not older than the offset. */
+	while (smp_load_acquire(&pe->open)) {
+		offset = atomic64_read_acquire(&pe->offset);
 		value = atomic64_read_acquire(&pe->slot->value);
-	} while (atomic64_read(&pe->window) != window);
+		/* A window that is closed meanwhile does not report what comes after it. */
+		if (READ_ONCE(pe->open) && atomic64_read(&pe->offset) == offset)
+			return level ? value : value - offset;
+	}
 
-	if (level)
-		return value;
-
-	return (value - (window >> 1)) & PERF_PKG_WINDOW_MASK;
+	return atomic64_read(&pe->sum);
 }
 
 /* How long the event was disabled, plus a constant: the same while it is enabled */
@@ -82,17 +72,16 @@ static bool perf_pkg_window_reopens(const struct perf_event *event)
 
 static void perf_pkg_window_open(struct perf_pkg_event *pe, u64 base)
 {
-	u64 sum = atomic64_read(&pe->window) >> 1;
-
-	/* Pairs with the acquire in perf_pkg_window_value(). */
-	atomic64_set_release(&pe->window, (base - sum) << 1 | PERF_PKG_WINDOW_OPEN);
+	/* These pair with the acquires in perf_pkg_window_value(). */
+	atomic64_set_release(&pe->offset, base - atomic64_read(&pe->sum));
+	smp_store_release(&pe->open, true);
 }
 
 static void perf_pkg_window_close(struct perf_pkg_event *pe)
 {
+	atomic64_set(&pe->sum, perf_pkg_window_value(pe, pe->counter->desc.level));
 	/* Pairs with the acquire in perf_pkg_window_value(). */
-	atomic64_set_release(&pe->window,
-			     perf_pkg_window_value(pe, pe->counter->desc.level) << 1);
+	smp_store_release(&pe->open, false);
 }
 
 /* Reads the slot, with the domain locked, unless that was done just before */
@@ -154,16 +143,11 @@ static void perf_pkg_window_del(struct perf_event *event, int flags)
 	perf_event_update_userpage(event);
 }
 
-static bool perf_pkg_window_is_open(const struct perf_pkg_event *pe)
-{
-	return atomic64_read(&pe->window) & PERF_PKG_WINDOW_OPEN;
-}
-
 static void perf_pkg_window_refresh(struct perf_event *event)
 {
 	struct perf_pkg_event *pe = event->pmu_private;
 
-	if (perf_pkg_window_is_open(pe) && perf_pkg_is_too_old(pe->slot))
+	if (READ_ONCE(pe->open) && perf_pkg_is_too_old(pe->slot))
 		perf_pkg_publish_locked(perf_pkg_window_domain(pe), pe->slot);
 }
 
@@ -201,7 +185,7 @@ static void perf_pkg_window_read(struct perf_event *event)
 	struct perf_pkg *pp = pe->counter->pp;
 	unsigned int tries = 0;
 
-	if (!perf_pkg_window_is_open(pe))
+	if (!READ_ONCE(pe->open))
 		return;
 
 	if (!irqs_disabled()) {
@@ -211,6 +195,10 @@ static void perf_pkg_window_read(struct perf_event *event)
 	}
 
 	if (perf_pkg_this_domain(pp) != dom || (in_nmi() && !pp->ppmu->read_in_nmi))
+		return;
+
+	/* On a single CPU a lock does not know that it is held. */
+	if (!IS_ENABLED(CONFIG_SMP) && in_nmi())
 		return;
 
 	while (!raw_spin_trylock(&dom->lock)) {
@@ -231,7 +219,7 @@ static __always_inline u64 perf_pkg_window_since_reset(const struct perf_event *
 	/* Pairs with smp_mb() in perf_count_reset(): no value is older than the reset. */
 	smp_rmb();
 
-	return (perf_pkg_window_value(pe, level) - reset) & PERF_PKG_WINDOW_MASK;
+	return perf_pkg_window_value(pe, level) - reset;
 }
 
 static int perf_pkg_window_count(struct perf_event *event, u64 *count)

@@ -402,9 +402,20 @@ static struct perf_pkg_counter *test_counter(struct perf_event *event)
 	return ((struct perf_pkg_event *)event->pmu_private)->counter;
 }
 
-static u64 test_window(struct perf_event *event)
+static void test_expect_open(struct kunit *test, struct perf_event *event, u64 offset)
 {
-	return atomic64_read(&((struct perf_pkg_event *)event->pmu_private)->window);
+	struct perf_pkg_event *pe = event->pmu_private;
+
+	KUNIT_EXPECT_TRUE(test, pe->open);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&pe->offset), offset);
+}
+
+static void test_expect_closed(struct kunit *test, struct perf_event *event, u64 sum)
+{
+	struct perf_pkg_event *pe = event->pmu_private;
+
+	KUNIT_EXPECT_FALSE(test, pe->open);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&pe->sum), sum);
 }
 
 static struct perf_pkg_domain *test_dom(struct perf_pkg_pmu *ppmu, int domain)
@@ -900,24 +911,24 @@ static void perf_pkg_sweep_ends_with_the_domain(struct kunit *test)
 
 /* Windows */
 
-static void perf_pkg_window_is_one_word(struct kunit *test)
+static void perf_pkg_window_has_an_offset_or_a_sum(struct kunit *test)
 {
 	struct perf_event *event;
 
 	atomic64_set(&tst.hw[0], 1000);
 	event = test_event(test, test_domains, TEST_COUNT, 0);
-	KUNIT_EXPECT_EQ(test, test_window(event), 0 << 1 | 1);
+	test_expect_open(test, event, 0);
 	test_advance(0, 100);
 	perf_event_disable(event);
-	KUNIT_EXPECT_EQ(test, test_window(event), 100 << 1);
+	test_expect_closed(test, event, 100);
 
 	/* Closed it stands still. The next one has base 1100 and sum 100. */
 	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 1000), 100);
 	perf_event_enable(event);
-	KUNIT_EXPECT_EQ(test, test_window(event), 1000 << 1 | 1);
+	test_expect_open(test, event, 1000);
 	KUNIT_EXPECT_EQ(test, test_advance_and_refresh(event, 1), 101);
 	perf_event_disable(event);
-	KUNIT_EXPECT_EQ(test, test_window(event), 101 << 1);
+	test_expect_closed(test, event, 101);
 
 	/* A base that is smaller than the sum */
 	atomic64_set(&test_slot(event, 0)->value, 40);
@@ -1910,7 +1921,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_sweep_has_a_baseline_and_a_stamp),
 	KUNIT_CASE(perf_pkg_sweep_is_left_to_the_timer),
 	KUNIT_CASE_SLOW(perf_pkg_sweep_ends_with_the_domain),
-	KUNIT_CASE(perf_pkg_window_is_one_word),
+	KUNIT_CASE(perf_pkg_window_has_an_offset_or_a_sum),
 	KUNIT_CASE(perf_pkg_putting_back_costs_no_read),
 	KUNIT_CASE(perf_pkg_putting_back_loses_nothing),
 	KUNIT_CASE(perf_pkg_putting_back_after_a_pass),

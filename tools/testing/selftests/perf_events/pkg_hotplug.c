@@ -320,6 +320,81 @@ TEST_F_TIMEOUT(pkg_hotplug, package_events_move, 300)
 	EXPECT_LE(0, pkg_open(pkg_domain_attr(PKG_CLOCK), -1, cpu, -1));
 }
 
+/* An event is opened for a CPU that was offline when the PMU was registered. */
+TEST(registered_while_offline)
+{
+	const char *why = pkg_init(2);
+	int pkg, cpu, i;
+
+	if (!why && package_that_can_go() < 0)
+		why = "no package of which all CPUs can go offline";
+	if (why)
+		SKIP(return, "%s", why);
+	pkg = package_that_can_go();
+	if (topo.pkg[pkg].nr_cpus < 2)
+		SKIP(return, "only one CPU in each package that can go");
+	cpu = topo.pkg[pkg].cpu[topo.pkg[pkg].nr_cpus - 1];
+	ASSERT_EQ(0, fresh_set_online(cpu, 0));
+	ASSERT_EQ(0, syscall(__NR_delete_module, "pkg_clock", O_NONBLOCK));
+	pkg_load_module("pkg_clock");
+	i = pkg_open(pkg_domain_attr(PKG_BUSY), -1, cpu, -1);
+	EXPECT_LE(0, i);
+	ASSERT_EQ(0, fresh_set_online(cpu, 1));
+	EXPECT_TRUE(fresh_wait_for_change(i));
+}
+
+/* Number of the state of hotplug with this name, -1 if there is none */
+static int state_of(const char *name)
+{
+	FILE *file = fopen("/sys/devices/system/cpu/hotplug/states", "re");
+	char line[128];
+	int nr = -1;
+
+	while (file && nr < 0 && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = 0;
+		if (strstr(line, ": ") && !strcmp(strstr(line, ": ") + 2, name))
+			nr = atoi(line);
+	}
+	if (file)
+		fclose(file);
+	return nr;
+}
+
+/* The last CPU of a package cannot go after all: an event has missed nothing. */
+TEST(rolled_back)
+{
+	long long interval = pkg_get(PKG_DOMAIN_PMU, "refresh_interval_us");
+	const char *why = pkg_init(2);
+	int pkg, cpu, state, fd, c;
+	__u64 before;
+	char dir[64];
+
+	if (!why && package_that_can_go() < 0)
+		why = "no package of which all CPUs can go offline";
+	if (why)
+		SKIP(return, "%s", why);
+	pkg = package_that_can_go();
+	cpu = topo.pkg[pkg].cpu[0];
+	state = state_of("workqueue:online");
+	snprintf(dir, sizeof(dir), "/sys/devices/system/cpu/cpu%d/hotplug/", cpu);
+	if (state < 0 || pkg_get(dir, "fail") != -1)
+		SKIP(return, "hotplug does not fail where one wants it to");
+	fd = PKG_OPEN(pkg_domain_attr(PKG_BUSY), -1, cpu, -1);
+	for (c = 1; c < topo.pkg[pkg].nr_cpus; c++)
+		ASSERT_EQ(0, fresh_set_online(topo.pkg[pkg].cpu[c], 0));
+	/* From now on nobody reads it but at the end. */
+	EXPECT_EQ(0, pkg_set(PKG_DOMAIN_PMU, "refresh_interval_us", 0));
+	before = pkg_count(fd);
+	EXPECT_EQ(0, pkg_set(dir, "fail", state));
+	EXPECT_NE(0, fresh_set_online(cpu, 0));
+	EXPECT_EQ(0, pkg_pin(cpu));
+	pkg_burn(20000);
+	EXPECT_LE(before + 19 * NSEC_PER_MSEC, pkg_count(fd));
+	EXPECT_EQ(0, pkg_set(PKG_DOMAIN_PMU, "refresh_interval_us", interval));
+	for (c = 1; c < topo.pkg[pkg].nr_cpus; c++)
+		EXPECT_EQ(0, fresh_set_online(topo.pkg[pkg].cpu[c], 1));
+}
+
 TEST_F_TIMEOUT(pkg_hotplug, open_while_offline, 120)
 {
 	int gone = package_that_can_go(), id = topo.pkg[gone].id, fd, task;
