@@ -49,9 +49,37 @@ FIXTURE(pkg_bpf)
 	int cpu;
 };
 
+/* Where the program runs: in the interrupt of a timer, or in an NMI */
+FIXTURE_VARIANT(pkg_bpf)
+{
+	struct perf_event_attr sampler;
+};
+
+FIXTURE_VARIANT_ADD(pkg_bpf, irq)
+{
+	.sampler = {
+		.type		= PERF_TYPE_SOFTWARE,
+		.size		= sizeof(struct perf_event_attr),
+		.config		= PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period	= 5 * NSEC_PER_MSEC,
+		.disabled	= 1,
+	},
+};
+
+/* Not so rarely: this CPU is idle most of the time */
+FIXTURE_VARIANT_ADD(pkg_bpf, nmi)
+{
+	.sampler = {
+		.type		= PERF_TYPE_HARDWARE,
+		.size		= sizeof(struct perf_event_attr),
+		.config		= PERF_COUNT_HW_INSTRUCTIONS,
+		.sample_period	= 10007,
+		.disabled	= 1,
+	},
+};
+
 FIXTURE_SETUP(pkg_bpf)
 {
-	struct perf_event_attr clock = pkg_sw_attr(PERF_COUNT_SW_CPU_CLOCK);
 	const char *why = pkg_init(2);
 	struct bpf_program *prog;
 
@@ -64,17 +92,17 @@ FIXTURE_SETUP(pkg_bpf)
 	self->results = bpf_object__find_map_fd_by_name(self->obj, "results");
 	prog = bpf_object__find_program_by_name(self->obj, "read_counters");
 	ASSERT_NE(NULL, prog);
+	self->sampler = pkg_open(variant->sampler, -1, topo.pkg[0].cpu[0], -1);
+	if (self->sampler < 0 && variant->sampler.type == PERF_TYPE_HARDWARE)
+		SKIP(return, "no hardware counter");
+	ASSERT_LE(0, self->sampler);
+	ASSERT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_SET_BPF, bpf_program__fd(prog)));
 
 	/* The program runs here, the task there */
 	self->cpu = topo.pkg[0].cpu[0];
 	ASSERT_EQ(0, pkg_pin(self->cpu));
 	ASSERT_EQ(0, puppet_new(&self->p));
 	ASSERT_EQ(0, puppet_call(&self->p, pkg_pin, topo.pkg[1].cpu[0]));
-
-	clock.sample_period = 5 * NSEC_PER_MSEC;
-	clock.disabled = 1;
-	self->sampler = PKG_OPEN(clock, -1, self->cpu, -1);
-	ASSERT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_SET_BPF, bpf_program__fd(prog)));
 }
 
 FIXTURE_TEARDOWN(pkg_bpf)
@@ -209,6 +237,39 @@ TEST_F_TIMEOUT(pkg_bpf, energy, 120)
 	check_reads(_metadata, self, fd);
 	EXPECT_EQ(0, pkg_set(RAPL_PMU, "refresh_interval_us", interval));
 	EXPECT_EQ(0, pkg_set(RAPL_PMU, "max_age_us", max_age));
+}
+
+/*
+ * Bandwidth of a group, in the L3 of the puppet and in the program's own, and of all RMIDs
+ * there. Sometimes the timer is just reading them on this CPU.
+ */
+TEST_F_TIMEOUT(pkg_bpf, bytes, 120)
+{
+	const char *why = rdt_init(RDT_PMU, 2);
+	int fd[PKG_BPF_EVENTS];
+	__u32 i;
+
+	if (why)
+		SKIP(return, "%s", why);
+	EXPECT_EQ(0, rdt_set(FRESH_INTERVAL, 100));
+	EXPECT_EQ(0, rdt_set_str(FRESH_MAX_AGE, "off"));
+	EXPECT_EQ(0, rdt_add_task(RDT_GROUP, getpid()));
+	EXPECT_EQ(0, rdt_add_task(RDT_GROUP, self->p.pid));
+	fd[0] = rdt_open_event(RDT_TOTAL, RDT_GROUP, topo.pkg[1].cpu[0]);
+	fd[1] = rdt_open_event(RDT_TOTAL, RDT_GROUP, self->cpu);
+	fd[2] = PKG_OPEN(rdt_attr(RDT_TOTAL, 0), -1, self->cpu, -1);
+	for (i = 0; i < PKG_BPF_EVENTS; i++)
+		add_event(_metadata, self->events, i, fd[i]);
+
+	EXPECT_EQ(0, puppet_start(&self->p, pkg_spin, 0));
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_ENABLE, 0));
+	pkg_burn(RDT_BURN_US);
+	wait_for_reads(_metadata, self->results, 50);
+	EXPECT_EQ(0, ioctl(self->sampler, PERF_EVENT_IOC_DISABLE, 0));
+	check_reads(_metadata, self, fd);
+	pkg_stop(1);
+	EXPECT_EQ(0, puppet_wait(&self->p));
+	rdt_exit();
 }
 
 /* What the core said before must still hold for an event of another PMU */

@@ -46,6 +46,12 @@ FIXTURE_VARIANT_ADD(pkg_nmi, 10007)
 	.period = 10007,
 };
 
+/* For a kernel with lockdep and KASAN, which would not come out of its NMIs otherwise */
+FIXTURE_VARIANT_ADD(pkg_nmi, 50021)
+{
+	.period = 50021,
+};
+
 FIXTURE_SETUP(pkg_nmi)
 {
 	const char *why = fresh_init(2);
