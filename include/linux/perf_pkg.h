@@ -50,9 +50,9 @@ extern const struct attribute_group *perf_pkg_attr_update[];
  * @width:	Bits after which the hardware value of a count wraps, 1 to 64. It
  *		must not advance by half of that range or more between two reads:
  *		that is taken for a step back.
- * @object:	Optional. What @key stands for, so that no other object gets the
- *		same key meanwhile. It is for perf_pkg_pmu::counter_init(), which
- *		takes a reference of its own. perf_pkg_pmu::put drops this one.
+ * @object:	Optional. What @key stands for, with a reference, so that no other object
+ *		gets the same key meanwhile. perf_pkg_pmu::put drops it, after
+ *		perf_pkg_pmu::counter_exit if a counter was made for it.
  */
 struct perf_pkg_desc {
 	u64		key;
@@ -106,14 +106,13 @@ struct perf_pkg_counter {
  * struct perf_pkg_pmu - a PMU whose counters exist once per domain
  * @pmu:	For perf_pmu_register(). The driver sets @module, @attr_groups (with
  *		groups "format" and "events"), @attr_update (perf_pkg_attr_update, or
- *		its groups and the driver's own), @task_ctx_nr and PERF_PMU_CAP_*
- *		flags; the engine sets all methods.
+ *		its groups and the driver's own), PERF_PMU_CAP_* flags and, if the PMU
+ *		counts tasks, @task_ctx_nr; the engine sets all methods.
  * @counts_domains: Its counts are free-running: the hardware counts for a whole
  *		domain, whether an event is scheduled in or not. Its events are CPU
  *		events and report the domain of their CPU; the PMU's cpumask has one
- *		CPU for each domain. @task_ctx_nr is perf_invalid_context. Otherwise the
- *		PMU counts tasks: a count advances only between @start and @stop. A
- *		driver that has both registers two PMUs.
+ *		CPU for each domain. Otherwise the PMU counts tasks: a count advances
+ *		only between @start and @stop. A driver that has both registers two PMUs.
  * @read_in_nmi: @read works in an NMI that may have interrupted it, too
  * @domain_id:	Returns the id of the domain that @cpu is in, or -errno if it has
  *		none. CPUs with the same id share one copy of each counter. Must work
@@ -123,8 +122,8 @@ struct perf_pkg_counter {
  *		Task context, may sleep. Returns 0 or -errno: -EINVAL for what the
  *		PMU does not have. -ENODEV, -EBUSY and -ENOSPC make perf give up the
  *		other events of its list, too.
- * @put:	Drops the reference to perf_pkg_desc::object that @event_init took. Required
- *		if there are such. Task context, may sleep.
+ * @put:	Drops a reference to perf_pkg_desc::object. Required if there are such. Task
+ *		context, may sleep.
  * @counter_init: Optional. Gets the new @counter what it needs, from the hardware or
  *		in memory. Task context, may sleep, perhaps under the mutex of a
  *		CPU's context unless the PMU is in perf_sw_context, so without the

@@ -381,12 +381,8 @@ static int rdt_counter_init(struct perf_pkg_counter *counter, struct perf_event 
 	if (!ret)
 		list_add_tail(&rc->node, &rdt_counters);
 	mutex_unlock(&rdtgroup_mutex);
-	if (ret)
-		goto free;
-
-	kernfs_get(kn);
-
-	return 0;
+	if (!ret)
+		return 0;
 
 free:
 	kvfree(rc->sweep);
@@ -405,7 +401,6 @@ static void rdt_counter_exit(struct perf_pkg_counter *counter)
 	}
 	mutex_unlock(&rdtgroup_mutex);
 
-	kernfs_put(counter->desc.object);
 	kvfree(rc->sweep);
 }
 
@@ -528,7 +523,6 @@ static const struct attribute_group *rdt_attr_groups[] = {
 
 static struct perf_pkg_pmu rdt_pmu = {
 	.pmu = {
-		.task_ctx_nr	= perf_invalid_context,
 		.attr_groups	= rdt_attr_groups,
 		.attr_update	= perf_pkg_attr_update,
 	},

@@ -175,20 +175,6 @@ static int rdt_task_read(struct perf_pkg_counter *counter, unsigned int domain, 
 	return ret == -EINVAL || ret == -ENOENT ? -EAGAIN : ret;
 }
 
-static int rdt_task_counter_init(struct perf_pkg_counter *counter, struct perf_event *event)
-{
-	guard(mutex)(&rdt_sets_mutex);
-
-	rdt_counter_set(counter)->refs++;
-
-	return 0;
-}
-
-static void rdt_task_counter_exit(struct perf_pkg_counter *counter)
-{
-	rdt_put_set(rdt_counter_set(counter));
-}
-
 static bool rdt_task_lost(struct perf_pkg_counter *counter, struct perf_event *event)
 {
 	return !resctrl_mon_group_has(rdt_counter_set(counter)->group, event->hw.target);
@@ -262,8 +248,6 @@ static struct perf_pkg_pmu rdt_task_pmu = {
 	.domain_id	= resctrl_arch_mon_domain_id,
 	.event_init	= rdt_task_event_init,
 	.put		= rdt_put_set,
-	.counter_init	= rdt_task_counter_init,
-	.counter_exit	= rdt_task_counter_exit,
 	.lost		= rdt_task_lost,
 	.read		= rdt_task_read,
 	.interval_us	= RDT_INTERVAL_US,

@@ -8,32 +8,7 @@
 #include <linux/tracepoint.h>
 #include <linux/types.h>
 
-TRACE_EVENT(perf_pkg_timer_start,
-
-	TP_PROTO(const char *pmu, int domain, int cpu, u64 interval_ns),
-
-	TP_ARGS(pmu, domain, cpu, interval_ns),
-
-	TP_STRUCT__entry(
-		__string(	pmu,		pmu	)
-		__field(	u64,		interval_ns	)
-		__field(	int,		domain	)
-		__field(	int,		cpu	)
-	),
-
-	TP_fast_assign(
-		__assign_str(pmu);
-		__entry->interval_ns	= interval_ns;
-		__entry->domain		= domain;
-		__entry->cpu		= cpu;
-	),
-
-	TP_printk("pmu=%s domain=%d cpu=%d interval_ns=%llu",
-		  __get_str(pmu), __entry->domain, __entry->cpu,
-		  __entry->interval_ns)
-);
-
-TRACE_EVENT(perf_pkg_timer_stop,
+DECLARE_EVENT_CLASS(perf_pkg_timer,
 
 	TP_PROTO(const char *pmu, int domain, int cpu),
 
@@ -55,29 +30,18 @@ TRACE_EVENT(perf_pkg_timer_stop,
 		  __get_str(pmu), __entry->domain, __entry->cpu)
 );
 
-/* The CPU that the timer ran on goes offline; to=-1: it was the last one. */
-TRACE_EVENT(perf_pkg_timer_migrate,
+DEFINE_EVENT(perf_pkg_timer, perf_pkg_timer_start,
 
-	TP_PROTO(const char *pmu, int domain, int from, int to),
+	TP_PROTO(const char *pmu, int domain, int cpu),
 
-	TP_ARGS(pmu, domain, from, to),
+	TP_ARGS(pmu, domain, cpu)
+);
 
-	TP_STRUCT__entry(
-		__string(	pmu,		pmu	)
-		__field(	int,		domain	)
-		__field(	int,		from	)
-		__field(	int,		to	)
-	),
+DEFINE_EVENT(perf_pkg_timer, perf_pkg_timer_stop,
 
-	TP_fast_assign(
-		__assign_str(pmu);
-		__entry->domain		= domain;
-		__entry->from		= from;
-		__entry->to		= to;
-	),
+	TP_PROTO(const char *pmu, int domain, int cpu),
 
-	TP_printk("pmu=%s domain=%d from=%d to=%d",
-		  __get_str(pmu), __entry->domain, __entry->from, __entry->to)
+	TP_ARGS(pmu, domain, cpu)
 );
 
 /* A slice of a domain's timer: it looked at some counters, others are left of the pass. */
@@ -114,34 +78,6 @@ TRACE_EVENT(perf_pkg_refresh,
 		  __get_str(pmu), __entry->domain, __entry->cpu,
 		  __entry->counters, __entry->left, __entry->duration_ns,
 		  __entry->lateness_ns, __entry->overruns)
-);
-
-/* The budget or the share of the CPU's time delays the next slice, or the next pass. */
-TRACE_EVENT(perf_pkg_throttle,
-
-	TP_PROTO(const char *pmu, int domain, int cpu, unsigned int left, u64 delay_ns),
-
-	TP_ARGS(pmu, domain, cpu, left, delay_ns),
-
-	TP_STRUCT__entry(
-		__string(	pmu,		pmu	)
-		__field(	u64,		delay_ns	)
-		__field(	int,		domain	)
-		__field(	int,		cpu	)
-		__field(	unsigned int,	left	)
-	),
-
-	TP_fast_assign(
-		__assign_str(pmu);
-		__entry->delay_ns	= delay_ns;
-		__entry->domain		= domain;
-		__entry->cpu		= cpu;
-		__entry->left		= left;
-	),
-
-	TP_printk("pmu=%s domain=%d cpu=%d left=%u delay_ns=%llu",
-		  __get_str(pmu), __entry->domain, __entry->cpu, __entry->left,
-		  __entry->delay_ns)
 );
 
 /* A hardware value reached its slot */
@@ -197,32 +133,6 @@ TRACE_EVENT(perf_pkg_error,
 	TP_printk("pmu=%s counter=%u domain=%d err=%d",
 		  __get_str(pmu), __entry->counter, __entry->domain,
 		  __entry->err)
-);
-
-/* Somebody read a count */
-TRACE_EVENT(perf_pkg_read,
-
-	TP_PROTO(const char *pmu, unsigned int counter, u64 value, u64 age_ns),
-
-	TP_ARGS(pmu, counter, value, age_ns),
-
-	TP_STRUCT__entry(
-		__string(	pmu,		pmu	)
-		__field(	u64,		value	)
-		__field(	u64,		age_ns	)
-		__field(	unsigned int,	counter	)
-	),
-
-	TP_fast_assign(
-		__assign_str(pmu);
-		__entry->value		= value;
-		__entry->age_ns		= age_ns;
-		__entry->counter	= counter;
-	),
-
-	TP_printk("pmu=%s counter=%u value=%llu age_ns=%llu",
-		  __get_str(pmu), __entry->counter, __entry->value,
-		  __entry->age_ns)
 );
 
 #endif /* _TRACE_PERF_PKG_H */

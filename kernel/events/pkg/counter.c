@@ -9,7 +9,6 @@
 #include <linux/lockdep.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
-#include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
@@ -19,47 +18,31 @@
 
 /* Slots in use */
 
+/* From now on the timer reads it. */
+static void perf_pkg_slot_list(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+{
+	WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
+	list_add_tail(&slot->node, &dom->slots);
+	dom->nr_slots++;
+}
+
 /*
  * A slot without a baseline is about to be used. Other CPUs of the domain wait for the
  * lock: what they count for the same counter comes on top of what is read here.
  */
-static void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
+void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
-	bool first;
-
 	lockdep_assert_held(&dom->lock);
 
 	if (slot->state == PERF_PKG_SLOT_LIVE)
 		return;
 
-	first = slot->state == PERF_PKG_SLOT_NEW;
+	if (slot->state == PERF_PKG_SLOT_NEW)
+		perf_pkg_slot_list(dom, slot);
 	perf_pkg_publish(dom, slot, ktime_get_mono_fast_ns());
 	if (slot->state != PERF_PKG_SLOT_LIVE)
 		perf_pkg_slot_lose_baseline(dom, slot);
-
-	if (first) {
-		list_add_tail(&slot->node, &dom->slots);
-		dom->nr_slots++;
-	}
 	perf_pkg_timer_arm(dom);
-}
-
-/*
- * A shared counter is counted in all domains, wherever the tasks of its events are. Those
- * that have no CPU yet arm their timer when they get one.
- */
-static void perf_pkg_enqueue_shared(struct perf_pkg_counter *counter)
-{
-	struct perf_pkg *pp = counter->pp;
-	unsigned int i;
-
-	for (i = 0; i < pp->max_domains; i++) {
-		guard(raw_spinlock_irqsave)(&pp->domain[i].lock);
-
-		counter->slot[i].state = PERF_PKG_SLOT_NO_BASELINE;
-		list_add_tail(&counter->slot[i].node, &pp->domain[i].slots);
-		pp->domain[i].nr_slots++;
-	}
 }
 
 /*
@@ -90,22 +73,13 @@ void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 	}
 }
 
-/* The same with the domain locked, for the caller to read the counter next */
-void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
-{
-	atomic_inc(&slot->active);
-	if (dom->idle_passes)
-		perf_pkg_timer_kick_locked(dom);
-	perf_pkg_slot_enqueue(dom, slot);
-}
-
 static void perf_pkg_slot_dequeue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot)
 {
 	scoped_guard(raw_spinlock_irqsave, &dom->lock) {
 		if (slot->state == PERF_PKG_SLOT_NEW)
 			return;
 
-		list_del_init(&slot->node);
+		list_del(&slot->node);
 		dom->nr_slots--;
 		dom->pass_left = min(dom->pass_left, dom->nr_slots);
 		if (dom->nr_slots)
@@ -128,7 +102,7 @@ static void perf_pkg_counter_free(struct rcu_head *rcu)
 }
 
 static struct perf_pkg_counter *
-perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+perf_pkg_counter_create(struct perf_pkg *pp, struct perf_pkg_desc *desc,
 			struct perf_event *event)
 {
 	size_t size = max(pp->ppmu->counter_size, sizeof(struct perf_pkg_counter));
@@ -149,16 +123,13 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 	counter->nr_domains = pp->max_domains;
 	counter->desc = *desc;
 	counter->mask = GENMASK_ULL(desc->width - 1, 0);
-	/* Levels do not grow, and drivers keep state for free-running counters. */
 	counter->locked = desc->level || desc->shared || pp->ppmu->counts_domains;
 	counter->background = !pp->ppmu->counts_domains && (desc->level || desc->shared);
 	counter->id = pp->next_id++;
 	INIT_LIST_HEAD(&counter->events);
 	refcount_set(&counter->ref, 1);
-	for (i = 0; i < pp->max_domains; i++) {
-		INIT_LIST_HEAD(&counter->slot[i].node);
+	for (i = 0; i < pp->max_domains; i++)
 		counter->slot[i].counter = counter;
-	}
 
 	if (pp->ppmu->counter_init) {
 		ret = pp->ppmu->counter_init(counter, event);
@@ -166,22 +137,26 @@ perf_pkg_counter_create(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
 			goto free;
 	}
 
+	/* The counter has the reference now. */
+	desc->object = NULL;
 	if (desc->key)
 		list_add_tail(&counter->node, &pp->counters);
-	if (desc->shared)
-		perf_pkg_enqueue_shared(counter);
+	/* It counts in all domains. One without a CPU arms its timer when it gets one. */
+	for (i = 0; desc->shared && i < pp->max_domains; i++) {
+		guard(raw_spinlock_irqsave)(&pp->domain[i].lock);
+		perf_pkg_slot_list(&pp->domain[i], &counter->slot[i]);
+	}
 
 	return counter;
 
 free:
-	kvfree(counter->slot);
-	kfree(counter);
+	perf_pkg_counter_free(&counter->rcu);
 	return ERR_PTR(ret);
 }
 
 /* The counter that other events have under the same key, or a new one */
 struct perf_pkg_counter *
-perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+perf_pkg_counter_get(struct perf_pkg *pp, struct perf_pkg_desc *desc,
 		     struct perf_event *event)
 {
 	struct perf_pkg_counter *counter;
@@ -222,6 +197,8 @@ void perf_pkg_counter_put(struct perf_pkg_counter *counter)
 	/* It may wait for locks under which others open events. */
 	if (pp->ppmu->counter_exit)
 		pp->ppmu->counter_exit(counter);
+	if (counter->desc.object)
+		pp->ppmu->put(counter->desc.object);
 	call_rcu(&counter->rcu, perf_pkg_counter_free);
 }
 
@@ -229,9 +206,8 @@ void perf_pkg_counter_put(struct perf_pkg_counter *counter)
  * perf_pkg_counter_end() - end a counter: what it monitors is gone
  * @counter:	The counter
  *
- * Later read(2)s of its events fail with -ENODEV; in a group, and for readers that get
- * no errors, they report the last value. No new event joins. A ->read() that has begun
- * may go on.
+ * Later read(2)s of its events fail with -ENODEV, other readers get the last value, and no
+ * new event joins. A ->read() that has begun may go on.
  *
  * Context: Any.
  */
@@ -250,21 +226,21 @@ static void perf_pkg_refresh_here(void *info)
 		perf_pkg_publish_here(dom, &counter->slot[dom->idx], false);
 }
 
-/* A CPU to interrupt for the domain: this one, if it is of the domain. nr_cpu_ids: none */
-static unsigned int perf_pkg_near_cpu(const struct perf_pkg_domain *dom)
+/*
+ * Calls @fn on a CPU of the domain: on this one if that will do. Interrupts are on. Returns
+ * -errno if there is none.
+ */
+int perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info)
 {
-	unsigned int cpu = smp_processor_id();
+	unsigned int cpu = get_cpu();
+	int ret;
 
-	return cpumask_test_cpu(cpu, &dom->cpus) ? cpu : perf_pkg_choose_cpu(dom, -1);
-}
-
-/* Calls @fn on a CPU of the domain: on this one if that will do. Interrupts are on. */
-void perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info)
-{
-	get_cpu();
-	/* It fails if there is none. */
-	smp_call_function_single(perf_pkg_near_cpu(dom), fn, info, 1);
+	if (!cpumask_test_cpu(cpu, &dom->cpus))
+		cpu = perf_pkg_choose_cpu(dom, -1);
+	ret = smp_call_function_single(cpu, fn, info, 1);
 	put_cpu();
+
+	return ret;
 }
 
 /* Reads a counter there */
@@ -284,7 +260,7 @@ static void perf_pkg_call_here(void *info)
 	struct perf_pkg_call *call = info;
 	struct perf_pkg_domain *dom = call->dom;
 
-	guard(raw_spinlock)(&dom->lock);
+	guard(raw_spinlock_irqsave)(&dom->lock);
 
 	call->fn(dom->idx, cpumask_test_cpu(smp_processor_id(), &dom->cpus), call->arg);
 }
@@ -306,17 +282,13 @@ void perf_pkg_call_domains(struct perf_pkg_pmu *ppmu, bool there,
 			   perf_pkg_domain_fn fn, void *arg)
 {
 	struct perf_pkg *pp = ppmu->pp;
-	unsigned int i, cpu, this_cpu;
+	unsigned int i;
 
 	for (i = 0; i < pp->max_domains; i++) {
 		struct perf_pkg_call call = { .dom = &pp->domain[i], .fn = fn, .arg = arg };
 
-		this_cpu = get_cpu();
-		cpu = there ? perf_pkg_near_cpu(call.dom) : this_cpu;
-		/* It fails if there is none, or the CPU has gone just now. */
-		if (smp_call_function_single(cpu, perf_pkg_call_here, &call, 1))
-			smp_call_function_single(this_cpu, perf_pkg_call_here, &call, 1);
-		put_cpu();
+		if (!there || perf_pkg_interrupt_domain(call.dom, perf_pkg_call_here, &call))
+			perf_pkg_call_here(&call);
 	}
 }
 EXPORT_SYMBOL_GPL(perf_pkg_call_domains);

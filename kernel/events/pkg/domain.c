@@ -2,19 +2,15 @@
 /*
  * Package-scope counters for perf: domains and CPU hotplug
  *
- * The driver's domain_id() maps CPUs to domains. A timer belongs to its domain and
- * never asks where it runs, except to refuse to read on a CPU of another domain. The
- * hotplug callbacks run on the CPU that comes or goes, while it can still be
- * interrupted: a timer moves to another CPU of its domain before the hrtimer core
- * could move it to some other package, and so do the events of a PMU that counts
- * domains, which count nothing until they are installed again.
+ * The driver's domain_id() maps CPUs to domains. The hotplug callbacks run on the CPU
+ * that comes or goes, while it can still be interrupted: a timer moves to another CPU of
+ * its domain before the hrtimer core could move it to some other package, and so do the
+ * events of a PMU that counts domains, which count nothing until they are installed again.
  *
- * The last CPU of a domain reads everything once more. Counts keep these values,
- * levels become 0. When a CPU of the domain returns, the hardware may have started
- * anew, so counting goes on from the value found then.
+ * The last CPU of a domain reads everything once more. Counts keep these values, levels
+ * become 0. When a CPU of the domain returns, the hardware may have started anew, so
+ * counting goes on from the value found then.
  */
-#define pr_fmt(fmt) "perf_pkg: " fmt
-
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
@@ -22,8 +18,8 @@
 #include <linux/irq_work.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
+#include <linux/minmax.h>
 #include <linux/percpu.h>
-#include <linux/printk.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
@@ -33,7 +29,7 @@
 
 struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id)
 {
-	/* Pairs with smp_store_release() in perf_pkg_add_domain(). */
+	/* Pairs with smp_store_release() in perf_pkg_cpu_online(). */
 	unsigned int i, nr = smp_load_acquire(&pp->nr_domains);
 
 	for (i = 0; i < nr; i++) {
@@ -44,39 +40,26 @@ struct perf_pkg_domain *perf_pkg_find_domain(struct perf_pkg *pp, int id)
 	return NULL;
 }
 
-/* Hotplug serializes this. */
-static struct perf_pkg_domain *perf_pkg_add_domain(struct perf_pkg *pp, int id)
+/* -1: none */
+static void perf_pkg_set_cpu(struct perf_pkg_domain *dom, int cpu)
 {
-	struct perf_pkg_domain *dom;
-
-	if (pp->nr_domains == pp->max_domains) {
-		pr_warn_once("%s: more domains than CPUs can have, %d is left out\n",
-			     pp->name, id);
-		return NULL;
-	}
-
-	dom = &pp->domain[pp->nr_domains];
-	dom->id = id;
-	/* Pairs with smp_load_acquire() in perf_pkg_find_domain(). */
-	smp_store_release(&pp->nr_domains, pp->nr_domains + 1);
-
-	return dom;
+	if (cpu >= 0)
+		cpumask_set_cpu(cpu, &dom->pp->cpumask);
+	if (dom->cpu >= 0)
+		cpumask_clear_cpu(dom->cpu, &dom->pp->cpumask);
+	WRITE_ONCE(dom->cpu, cpu);
 }
 
 /* Calls @fn for all slots, on a CPU of the domain, with interrupts off for a slice at a time */
 static void perf_pkg_walk_slots(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn)
 {
+	unsigned int left = READ_ONCE(dom->nr_slots);
 	u64 since = ktime_get_mono_fast_ns();
-	unsigned int left;
-
-	scoped_guard(raw_spinlock_irqsave, &dom->lock)
-		left = dom->nr_slots;
 
 	while (left) {
 		scoped_guard(raw_spinlock_irqsave, &dom->lock) {
+			left = min(left, dom->nr_slots);
 			perf_pkg_walk_slice(dom, fn, since, ktime_get_mono_fast_ns(), &left);
-			if (list_empty(&dom->slots))
-				return;
 		}
 		cond_resched();
 	}
@@ -117,7 +100,13 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 	if (id < 0)
 		return 0;
 
-	dom = perf_pkg_find_domain(pp, id) ?: perf_pkg_add_domain(pp, id);
+	dom = perf_pkg_find_domain(pp, id);
+	if (!dom && !WARN_ON_ONCE(pp->nr_domains == pp->max_domains)) {
+		dom = &pp->domain[pp->nr_domains];
+		dom->id = id;
+		/* Pairs with smp_load_acquire() in perf_pkg_find_domain(). */
+		smp_store_release(&pp->nr_domains, pp->nr_domains + 1);
+	}
 	*per_cpu_ptr(pp->cpu_domain, cpu) = dom;
 	if (!dom)
 		return 0;
@@ -133,7 +122,7 @@ static int perf_pkg_cpu_online(unsigned int cpu, struct hlist_node *node)
 			      !perf_pkg_is_housekeeping(dom->timer_cpu);
 		/* An isolated CPU had to do so far. Its events stay, with their groups. */
 		if (first || (!perf_pkg_is_housekeeping(dom->cpu) && perf_pkg_is_housekeeping(cpu)))
-			WRITE_ONCE(dom->cpu, cpu);
+			perf_pkg_set_cpu(dom, cpu);
 	}
 
 	if (timer_moves) {
@@ -165,7 +154,7 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 	to = perf_pkg_choose_cpu(dom, cpu);
 	last = to >= nr_cpu_ids;
 	if (dom->cpu == cpu)
-		WRITE_ONCE(dom->cpu, last ? -1 : to);
+		perf_pkg_set_cpu(dom, last ? -1 : to);
 
 	/* While the CPU can read the domain's counters for the last time */
 	if (last)
@@ -180,7 +169,6 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 
 	if (timer_moves) {
 		perf_pkg_timer_pause(dom);
-		trace_perf_pkg_timer_migrate(pp->name, dom->id, cpu, last ? -1 : (int)to);
 		perf_pkg_timer_resume(dom);
 	}
 
@@ -188,18 +176,6 @@ static int perf_pkg_cpu_offline(unsigned int cpu, struct hlist_node *node)
 		perf_pkg_walk_slots(dom, perf_pkg_slot_retire);
 
 	return 0;
-}
-
-static void perf_pkg_init_domain(struct perf_pkg *pp, unsigned int idx)
-{
-	struct perf_pkg_domain *dom = &pp->domain[idx];
-
-	raw_spin_lock_init(&dom->lock);
-	dom->pp = pp;
-	dom->idx = idx;
-	dom->cpu = -1;
-	INIT_LIST_HEAD(&dom->slots);
-	perf_pkg_timer_init(dom);
 }
 
 /*
@@ -226,9 +202,17 @@ static unsigned int perf_pkg_max_domains(struct perf_pkg_pmu *ppmu)
 	return nr;
 }
 
+static void perf_pkg_free(struct perf_pkg *pp)
+{
+	lockdep_unregister_key(&pp->mutex_key);
+	free_percpu(pp->cpu_domain);
+	kvfree(pp);
+}
+
 /* Lets CPUs join their domains. Returns what the PMU's events work with. */
 struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 {
+	struct perf_pkg_domain *dom;
 	struct perf_pkg *pp;
 	unsigned int i, nr;
 	int ret;
@@ -239,10 +223,11 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 	if (!pp)
 		return ERR_PTR(-ENOMEM);
 
-	ret = -ENOMEM;
 	pp->cpu_domain = alloc_percpu(struct perf_pkg_domain *);
-	if (!pp->cpu_domain)
-		goto free;
+	if (!pp->cpu_domain) {
+		kvfree(pp);
+		return ERR_PTR(-ENOMEM);
+	}
 
 	pp->ppmu = ppmu;
 	pp->name = name;
@@ -252,28 +237,29 @@ struct perf_pkg *perf_pkg_create(struct perf_pkg_pmu *ppmu, const char *name)
 	lockdep_register_key(&pp->mutex_key);
 	__mutex_init(&pp->mutex, "perf_pkg::mutex", &pp->mutex_key);
 	INIT_LIST_HEAD(&pp->counters);
-	for (i = 0; i < nr; i++)
-		perf_pkg_init_domain(pp, i);
+	for (i = 0; i < nr; i++) {
+		dom = &pp->domain[i];
+		raw_spin_lock_init(&dom->lock);
+		dom->pp = pp;
+		dom->idx = i;
+		dom->cpu = -1;
+		INIT_LIST_HEAD(&dom->slots);
+		perf_pkg_timer_init(dom);
+	}
 
 	ret = cpuhp_setup_state_multi(CPUHP_AP_ONLINE_DYN, "perf/pkg:online",
 				      perf_pkg_cpu_online, perf_pkg_cpu_offline);
 	if (ret < 0)
-		goto unregister_key;
+		goto free;
 
 	pp->hp_state = ret;
 	ret = cpuhp_state_add_instance(pp->hp_state, &pp->hp_node);
-	if (ret)
-		goto remove_state;
+	if (!ret)
+		return pp;
 
-	return pp;
-
-remove_state:
 	cpuhp_remove_multi_state(pp->hp_state);
-unregister_key:
-	lockdep_unregister_key(&pp->mutex_key);
-	free_percpu(pp->cpu_domain);
 free:
-	kvfree(pp);
+	perf_pkg_free(pp);
 	return ERR_PTR(ret);
 }
 
@@ -291,7 +277,5 @@ void perf_pkg_destroy(struct perf_pkg *pp)
 		irq_work_sync(&pp->domain[i].arm_work);
 	}
 
-	lockdep_unregister_key(&pp->mutex_key);
-	free_percpu(pp->cpu_domain);
-	kvfree(pp);
+	perf_pkg_free(pp);
 }

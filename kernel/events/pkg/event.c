@@ -7,7 +7,6 @@
 #include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/irqflags.h>
 #include <linux/log2.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
@@ -41,7 +40,6 @@ static void perf_pkg_event_join(struct perf_pkg_event *pe)
 
 	/* It counts for others, too, while its task sleeps. */
 	if (counter->desc.shared && perf_pkg_event_is_enabled(pe->event)) {
-		guard(irqsave)();
 		WRITE_ONCE(pe->open, true);
 		perf_pkg_timer_kick_all(counter->pp);
 	}
@@ -61,10 +59,8 @@ static void perf_pkg_event_leave(struct perf_pkg_event *pe)
 	smp_mb();	/* Pairs with that in perf_pkg_task_toggled(), which may just open it. */
 
 	/* The timers may have stopped, as the last one was disabled. */
-	if (first && counter->desc.shared) {
-		guard(irqsave)();
+	if (first && counter->desc.shared)
 		perf_pkg_timer_kick_all(counter->pp);
-	}
 }
 
 static void perf_pkg_event_destroy(struct perf_event *event)
@@ -333,9 +329,6 @@ int perf_pkg_register(struct perf_pkg_pmu *ppmu, const char *name)
 	int ret;
 
 	if (WARN_ON_ONCE(!ppmu->domain_id || !ppmu->event_init || !ppmu->read))
-		return -EINVAL;
-	/* Hotplug moves whole groups only if their software events are in the PMU's context. */
-	if (WARN_ON_ONCE(ppmu->counts_domains && pmu->task_ctx_nr != perf_invalid_context))
 		return -EINVAL;
 	if (!perf_pkg_interval_valid(ppmu, ppmu->interval_us) ||
 	    ppmu->max_age_us > PERF_PKG_MAX_AGE_US)

@@ -15,6 +15,7 @@
 #include <linux/list.h>
 #include <linux/lockdep_types.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/perf_pkg.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
@@ -65,8 +66,6 @@ enum perf_pkg_slot_state {
  * @stamp:	Time of the hardware read, in ns of ktime_get_mono_fast_ns(), taken
  *		before the read; before a first read succeeds: since when there is
  *		something to read. 0: there is nothing, or the domain has no CPU now.
- *		Written after @value: a reader that observes a stamp also observes a
- *		value at least as new.
  * @baseline:	The hardware value, modulo its width, at which @value is 0. Changes
  *		under perf_pkg_domain::lock; while @state is live, only if the
  *		hardware of a locked counter was reset.
@@ -77,8 +76,7 @@ enum perf_pkg_slot_state {
  * @stale:	Number of reads that failed, times 2; PERF_PKG_SLOT_STALE: none that began
  *		after the last of these has succeeded
  *
- * Writers of @value and @stamp are the CPUs of the domain with interrupts off: under
- * perf_pkg_domain::lock if perf_pkg_counter::locked, else lock-free.
+ * slot.c describes who writes @value and @stamp, and in which order.
  */
 struct perf_pkg_slot {
 	atomic64_t			value;
@@ -96,34 +94,27 @@ struct perf_pkg_slot {
  * @pp:		The PMU. Constant.
  * @id:		What perf_pkg_pmu::domain_id() returns. Constant once in use.
  * @idx:	Index of the domain's slot. Constant.
- * @idle_passes: Number of passes in a row that found no event active and no change.
- *		Unless it is 0 the timer may be slow or stopped. Under @lock, is read
- *		without it.
+ * @idle_passes: Passes in a row that found no event active and no change. Unless it is 0
+ *		the timer may be slow or stopped. Under @lock, is read without it.
  * @cpu:	The domain's CPU in the PMU's cpumask, -1: none. Written at hotplug,
  *		is read without a lock.
- * @recent:	When the last pass began, in ns of ktime_get_mono_fast_ns(). 0: the timer is
- *		slow or stopped, or there is a max_age_us, which may be less than that is
- *		ago. Written under @lock, is read without it.
+ * @recent:	When the last pass began. 0: the timer is slow or stopped, or there is a
+ *		max_age_us. Written under @lock, is read without it.
  * @cpus:	Online CPUs of the domain. Changes under @lock, at hotplug.
- * @lock:	Taken with interrupts off, by the timer, by the first event of a
- *		counter in the domain, by all events of a PMU that counts domains,
- *		to read a locked counter, and at hotplug. Only the hrtimer base lock
- *		and what the driver's ->read() takes nest inside. Never held across
- *		hrtimer_cancel().
+ * @lock:	Protects the members from @timer to @due. Taken with interrupts off; only the
+ *		hrtimer base lock and what the driver's ->read() takes nest inside. Never
+ *		held across hrtimer_cancel().
  * @timer:	Refreshes @slots
- * @timer_cpu:	CPU the timer is armed on; -1: it is not armed, or is to be armed
- *		anew. Under @lock.
- * @paused:	Number of callers of perf_pkg_timer_pause(). Under @lock.
- * @slots:	Slots of counters that were active in the domain, the least recently
- *		read first. Under @lock.
- * @nr_slots:	Length of @slots. Under @lock.
- * @pass_left:	How many of @slots are left of this pass. Under @lock.
- * @pass_busy:	In this pass an event was scheduled in, or a value has changed. Under @lock.
- * @pass_more:	There are values that may change while their tasks sleep, or that could
- *		not be read. Under @lock.
- * @pass_start:	When this pass began, in ns of ktime_get_mono_fast_ns(). Under @lock.
- * @last_start:	When the one before it began. Under @lock.
- * @due:	When it was due. Under @lock.
+ * @timer_cpu:	CPU the timer is armed on; -1: it is not armed, or is to be armed anew
+ * @paused:	Number of callers of perf_pkg_timer_pause()
+ * @slots:	Slots of counters that were active in the domain, the least recently read first
+ * @nr_slots:	Length of @slots
+ * @pass_left:	How many of @slots are left of this pass
+ * @pass_busy:	In this pass an event was scheduled in, or a value has changed.
+ * @pass_more:	There are values that may change while their tasks sleep, or were not read.
+ * @pass_start:	When this pass began, in ns of ktime_get_mono_fast_ns()
+ * @last_start:	When the one before it began
+ * @due:	When it was due
  * @arm_work:	Arms the timer from the CPU that it shall run on, or when @lock is free
  */
 struct perf_pkg_domain {
@@ -155,19 +146,18 @@ struct perf_pkg_domain {
  * struct perf_pkg - the engine's side of a PMU
  * @ppmu:	The driver's side. Constant.
  * @name:	Name of the PMU. Constant.
- * @mutex:	Serializes changes of @counters and of @interval_us. Not taken at
- *		hotplug.
+ * @mutex:	Serializes changes of @counters and of @interval_us
  * @mutex_key:	Drivers differ in what they do under @mutex, and what they hold.
  * @counters:	Counters that have a key. Under @mutex.
  * @interval_us: Refresh interval in us, 0: no timer
  * @max_age_us:	Age from which on read(2) refreshes a value, in us. 0: never.
  * @errors:	Failed hardware reads
  * @next_id:	For perf_pkg_counter::id. Under @mutex.
- * @hp_state:	CPU hotplug state, set up when the PMU is registered, so that it is
- *		torn down before those of what the driver reads. Constant.
+ * @hp_state:	CPU hotplug state, torn down before those of what the driver reads. Constant.
  * @hp_node:	For its callbacks
  * @cpu_domain:	The domain each CPU is in, NULL if it has none. Written at hotplug
  *		before any event can be active on the CPU; constant then.
+ * @cpumask:	@cpu of all domains. Written at hotplug, is read without a lock.
  * @max_domains: Length of @domain. Constant.
  * @nr_domains:	Domains seen so far. Only ever grows, at hotplug.
  * @domain:	The domains
@@ -175,7 +165,6 @@ struct perf_pkg_domain {
 struct perf_pkg {
 	struct perf_pkg_pmu		*ppmu;
 	const char			*name;
-	/* Tasks only, see above */
 	struct mutex			mutex;
 	struct lock_class_key		mutex_key;
 	struct list_head		counters;
@@ -186,6 +175,7 @@ struct perf_pkg {
 	enum cpuhp_state		hp_state;
 	struct hlist_node		hp_node;
 	struct perf_pkg_domain		* __percpu *cpu_domain;
+	struct cpumask			cpumask;
 	unsigned int			max_domains;
 	unsigned int			nr_domains;
 	struct perf_pkg_domain		domain[] __counted_by(max_domains);
@@ -318,13 +308,13 @@ u64 perf_pkg_walk_slice(struct perf_pkg_domain *dom, perf_pkg_slot_fn fn, u64 si
 
 /* counter.c: counters, and which of their slots are in use */
 
+void perf_pkg_slot_enqueue(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 void perf_pkg_slot_get(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
-void perf_pkg_slot_get_locked(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot);
 struct perf_pkg_counter *
-perf_pkg_counter_get(struct perf_pkg *pp, const struct perf_pkg_desc *desc,
+perf_pkg_counter_get(struct perf_pkg *pp, struct perf_pkg_desc *desc,
 		     struct perf_event *event);
 void perf_pkg_counter_put(struct perf_pkg_counter *counter);
-void perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info);
+int perf_pkg_interrupt_domain(struct perf_pkg_domain *dom, smp_call_func_t fn, void *info);
 void perf_pkg_refresh_domain(struct perf_pkg_counter *counter, struct perf_pkg_domain *dom);
 
 /* domain.c: domains and CPU hotplug */
@@ -335,7 +325,6 @@ void perf_pkg_destroy(struct perf_pkg *pp);
 
 /* read.c: what events report of slots, in any context */
 
-u64 perf_pkg_age(const struct perf_pkg_event *pe);
 bool perf_pkg_is_too_old(const struct perf_pkg_slot *slot);
 void perf_pkg_refresh_older(const struct perf_pkg_event *pe);
 
@@ -352,13 +341,13 @@ static inline bool perf_pkg_selects(const struct perf_pkg_event *pe, unsigned in
 	return idx - pe->first < READ_ONCE(*pe->nr);
 }
 
-/* ->count() of an event: of most, and without tracing, no call but @fn, which is inline */
+/* ->count() of an event: of most no call but @fn, which is inline */
 static __always_inline int perf_pkg_count(const struct perf_event *event, u64 *count,
 					  perf_pkg_value_fn fn)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
 
-	if (unlikely(pe->special) || trace_perf_pkg_read_enabled())
+	if (unlikely(pe->special))
 		return perf_pkg_count_special(event, count, fn);
 
 	*count = fn(event, false);

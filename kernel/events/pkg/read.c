@@ -11,7 +11,7 @@
 #include "internal.h"
 
 /* ns since the oldest read, 0 if no value has an age */
-u64 perf_pkg_age(const struct perf_pkg_event *pe)
+static u64 perf_pkg_age(const struct perf_pkg_event *pe)
 {
 	unsigned int i, end = pe->first + READ_ONCE(*pe->nr);
 	u64 now, stamp, oldest = U64_MAX;
@@ -29,22 +29,14 @@ u64 perf_pkg_age(const struct perf_pkg_event *pe)
 	return now > oldest ? now - oldest : 0;
 }
 
-/*
- * See perf_pkg_count(). The age comes first: the value must not be older than that. In a
- * group it comes after the count of its leader, and may be that of one publish later.
- */
+/* See perf_pkg_count(). The age in a group may be that of one publish after the count. */
 int perf_pkg_count_special(const struct perf_event *event, u64 *count, perf_pkg_value_fn fn)
 {
 	const struct perf_pkg_event *pe = event->pmu_private;
-	struct perf_pkg_counter *counter = pe->counter;
-	bool traced = trace_perf_pkg_read_enabled();
-	u64 age = pe->age || traced ? perf_pkg_age(pe) : 0;
 
-	*count = pe->age ? age : fn(event, true);
-	if (traced)
-		trace_perf_pkg_read(counter->pp->name, counter->id, *count, age);
+	*count = pe->age ? perf_pkg_age(pe) : fn(event, true);
 
-	return READ_ONCE(counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
+	return READ_ONCE(pe->counter->ended) || READ_ONCE(pe->lost) ? -ENODEV : 0;
 }
 
 /* Whether read(2) has to refresh the slot. What is swept is left to the timer. */

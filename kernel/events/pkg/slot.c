@@ -5,9 +5,7 @@
  * This file: slots, their values and the age of these
  */
 #include <linux/cpumask.h>
-#include <linux/export.h>
 #include <linux/lockdep.h>
-#include <linux/percpu.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
 
@@ -39,16 +37,7 @@
  * slot that nothing can move is quiescent and has no age. Scheduled in again it is as
  * old as the last pass, which saves the clock: older than it is, but not than the rest.
  *
- * A PMU counts tasks or domains:
- *
- *   - Tasks (task.c): the driver counts for an event between ->start() and
- *     ->stop(). Its counter is read at ->del() too, so that the count is exact
- *     while its tasks sleep. Levels of tasks may change while these sleep; they
- *     are refreshed until their event is disabled.
- *
- *   - Domains (window.c): the hardware always counts, for the whole domain. A CPU
- *     event has a window on the slot of its domain, from ->add() to ->del(). All
- *     its users share one counter.
+ * A PMU counts tasks (task.c) or domains (window.c).
  *
  * Inherited events start and stop the counter of their parent and report 0
  * themselves, so that the core has nothing to fold into child_count.
@@ -144,19 +133,6 @@ static void perf_pkg_slot_set_ok(struct perf_pkg_slot *slot, int seen)
 	/* Pairs with the acquire in perf_pkg_is_stale(): the value is published. */
 	if (unlikely(seen & PERF_PKG_SLOT_STALE))
 		atomic_cmpxchg_release(&slot->stale, seen, seen & ~PERF_PKG_SLOT_STALE);
-}
-
-static void perf_pkg_slot_set_failed(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot,
-				     int err)
-{
-	struct perf_pkg *pp = dom->pp;
-
-	perf_pkg_slot_set_stale(slot);
-	if (err == -EAGAIN)
-		return;
-
-	atomic64_inc(&pp->errors);
-	trace_perf_pkg_error(pp->name, slot->counter->id, dom->id, err);
 }
 
 /*
@@ -300,7 +276,11 @@ int perf_pkg_sweep(struct perf_pkg_domain *dom, struct perf_pkg_slot *slot, u64 
 	return delta != 0;
 
 failed:
-	perf_pkg_slot_set_failed(dom, slot, ret);
+	perf_pkg_slot_set_stale(slot);
+	if (ret != -EAGAIN) {
+		atomic64_inc(&pp->errors);
+		trace_perf_pkg_error(pp->name, counter->id, dom->id, ret);
+	}
 	return ret;
 }
 

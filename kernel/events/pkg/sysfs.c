@@ -10,7 +10,6 @@
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/perf_event.h>
-#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
@@ -109,24 +108,7 @@ static DEVICE_ATTR_RO(errors);
 
 static ssize_t cpumask_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	struct perf_pkg *pp = perf_pkg_from_dev(dev);
-	cpumask_var_t cpus;
-	unsigned int i;
-	ssize_t ret;
-	int cpu;
-
-	if (!zalloc_cpumask_var(&cpus, GFP_KERNEL))
-		return -ENOMEM;
-
-	for (i = 0; i < READ_ONCE(pp->nr_domains); i++) {
-		cpu = READ_ONCE(pp->domain[i].cpu);
-		if (cpu >= 0)
-			cpumask_set_cpu(cpu, cpus);
-	}
-	ret = cpumap_print_to_pagebuf(true, buf, cpus);
-	free_cpumask_var(cpus);
-
-	return ret;
+	return cpumap_print_to_pagebuf(true, buf, &perf_pkg_from_dev(dev)->cpumask);
 }
 static DEVICE_ATTR_RO(cpumask);
 

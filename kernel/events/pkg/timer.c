@@ -45,12 +45,12 @@
 #include <linux/cpumask.h>
 #include <linux/hrtimer.h>
 #include <linux/irq_work.h>
+#include <linux/irqflags.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/lockdep.h>
 #include <linux/math64.h>
 #include <linux/minmax.h>
-#include <linux/percpu.h>
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
@@ -69,12 +69,9 @@ bool perf_pkg_is_housekeeping(unsigned int cpu)
  */
 unsigned int perf_pkg_choose_cpu(const struct perf_pkg_domain *dom, int except)
 {
-	int cpu, here = raw_smp_processor_id();
+	int cpu;
 
-	if (here != except && cpumask_test_cpu(here, &dom->cpus) && perf_pkg_is_housekeeping(here))
-		return here;
-
-	for_each_cpu(cpu, &dom->cpus) {
+	for_each_cpu_wrap(cpu, &dom->cpus, raw_smp_processor_id()) {
 		if (cpu != except && perf_pkg_is_housekeeping(cpu))
 			return cpu;
 	}
@@ -94,29 +91,10 @@ static bool perf_pkg_timer_wanted(struct perf_pkg_domain *dom)
 	return dom->nr_slots && !dom->paused && READ_ONCE(dom->pp->interval_us);
 }
 
-/* The domains of a PMU take their turns within an interval. */
-static void perf_pkg_timer_start(struct perf_pkg_domain *dom)
-{
-	struct perf_pkg *pp = dom->pp;
-	u64 since, phase, interval = perf_pkg_interval_ns(pp);
-
-	lockdep_assert_held(&dom->lock);
-
-	phase = div_u64(interval * dom->idx, READ_ONCE(pp->nr_domains));
-	dom->pass_left = 0;
-	dom->due = ktime_get_ns() + interval;
-	div64_u64_rem(dom->due - phase, interval, &since);
-	dom->due -= since;
-	hrtimer_start(&dom->timer, ns_to_ktime(dom->due), HRTIMER_MODE_ABS_PINNED_HARD);
-
-	/* If the callback is about to return elsewhere, the timer stays there. */
-	dom->timer_cpu = READ_ONCE(dom->timer.base)->cpu_base->cpu;
-	trace_perf_pkg_timer_start(pp->name, dom->id, dom->timer_cpu, interval);
-}
-
 /* Arms the timer if it is needed, on the CPU where it belongs. Does not wait for that. */
 void perf_pkg_timer_arm(struct perf_pkg_domain *dom)
 {
+	u64 since, phase, interval = perf_pkg_interval_ns(dom->pp);
 	unsigned int cpu;
 
 	lockdep_assert_held(&dom->lock);
@@ -125,10 +103,23 @@ void perf_pkg_timer_arm(struct perf_pkg_domain *dom)
 		return;
 
 	cpu = perf_pkg_choose_cpu(dom, -1);
-	if (cpu == smp_processor_id())
-		perf_pkg_timer_start(dom);
-	else if (cpu < nr_cpu_ids)
-		irq_work_queue_on(&dom->arm_work, cpu);
+	if (cpu != smp_processor_id()) {
+		if (cpu < nr_cpu_ids)
+			irq_work_queue_on(&dom->arm_work, cpu);
+		return;
+	}
+
+	/* The domains of a PMU take their turns within an interval. */
+	phase = div_u64(interval * dom->idx, READ_ONCE(dom->pp->nr_domains));
+	dom->pass_left = 0;
+	dom->due = ktime_get_ns() + interval;
+	div64_u64_rem(dom->due - phase, interval, &since);
+	dom->due -= since;
+	hrtimer_start(&dom->timer, ns_to_ktime(dom->due), HRTIMER_MODE_ABS_PINNED_HARD);
+
+	/* If the callback is about to return elsewhere, the timer stays there. */
+	dom->timer_cpu = READ_ONCE(dom->timer.base)->cpu_base->cpu;
+	trace_perf_pkg_timer_start(dom->pp->name, dom->id, dom->timer_cpu);
 }
 
 static void perf_pkg_timer_stopped(struct perf_pkg_domain *dom)
@@ -182,6 +173,8 @@ void perf_pkg_timer_kick(struct perf_pkg_domain *dom)
 void perf_pkg_timer_kick_all(struct perf_pkg *pp)
 {
 	unsigned int i;
+
+	guard(irqsave)();
 
 	for (i = 0; i < READ_ONCE(pp->nr_domains); i++)
 		perf_pkg_timer_kick(&pp->domain[i]);
@@ -357,23 +350,11 @@ static u64 perf_pkg_next_slice(struct perf_pkg_domain *dom, u64 rest, u64 *overr
 	return dom->due;
 }
 
-/*
- * When the next slice may begin after one from @start to @now. The clock may step back
- * a little, and a virtual CPU may have been away for long.
- */
-static u64 perf_pkg_rest(u64 start, u64 now)
-{
-	u64 used = now > start ? now - start : 0;
-
-	return now + clamp(div_u64(used * (100 - PERF_PKG_CPU_PERCENT), PERF_PKG_CPU_PERCENT),
-			   PERF_PKG_REST_MIN_NS, PERF_PKG_REST_MAX_NS);
-}
-
 static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 {
 	struct perf_pkg_domain *dom = container_of(timer, struct perf_pkg_domain, timer);
 	const char *name = dom->pp->name;
-	u64 start, now, rest, next, overruns;
+	u64 start, now, used, rest, next, overruns;
 	int cpu = smp_processor_id();
 	unsigned int before;
 	s64 lateness;
@@ -406,13 +387,14 @@ static enum hrtimer_restart perf_pkg_timer_fn(struct hrtimer *timer)
 	before = dom->pass_left;
 	now = perf_pkg_walk_slice(dom, perf_pkg_pass_slot, dom->pass_start, start,
 				  &dom->pass_left);
-	rest = perf_pkg_rest(start, now);
+	/* The clock may step back a little, and a virtual CPU may have been away for long. */
+	used = max_t(s64, now - start, 0);
+	rest = now + clamp(div_u64(used * (100 - PERF_PKG_CPU_PERCENT), PERF_PKG_CPU_PERCENT),
+			   PERF_PKG_REST_MIN_NS, PERF_PKG_REST_MAX_NS);
 	next = perf_pkg_next_slice(dom, rest, &overruns);
 
 	trace_perf_pkg_refresh(name, dom->id, cpu, before - dom->pass_left, dom->pass_left,
-			       now - start, max_t(s64, lateness, 0), overruns);
-	if (next == rest)
-		trace_perf_pkg_throttle(name, dom->id, cpu, dom->pass_left, rest - now);
+			       used, max_t(s64, lateness, 0), overruns);
 
 	if (!next) {
 		perf_pkg_timer_stopped(dom);

@@ -108,7 +108,10 @@ static int perf_pkg_window_add(struct perf_event *event, int flags)
 
 	scoped_guard(raw_spinlock, &dom->lock) {
 		live = slot->state == PERF_PKG_SLOT_LIVE;
-		perf_pkg_slot_get_locked(dom, slot);
+		atomic_inc(&slot->active);
+		if (dom->idle_passes)
+			perf_pkg_timer_kick_locked(dom);
+		perf_pkg_slot_enqueue(dom, slot);
 		if (perf_pkg_window_reopens(event)) {
 			perf_pkg_window_open(pe, pe->closed);
 		} else {
@@ -229,6 +232,8 @@ static int perf_pkg_window_count(struct perf_event *event, u64 *count)
 
 void perf_pkg_window_init_pmu(struct pmu *pmu)
 {
+	/* Hotplug moves whole groups only if their software events are in the PMU's context. */
+	pmu->task_ctx_nr = perf_invalid_context;
 	pmu->add	= perf_pkg_window_add;
 	pmu->del	= perf_pkg_window_del;
 	pmu->read	= perf_pkg_window_read;

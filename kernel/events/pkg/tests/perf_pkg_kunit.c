@@ -1449,7 +1449,7 @@ static void perf_pkg_kick_keeps_a_timer(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_wait(test_reads(event) >= reads + 3));
 }
 
-static void test_timer_started(void *data, const char *pmu, int domain, int cpu, u64 interval)
+static void test_timer_started(void *data, const char *pmu, int domain, int cpu)
 {
 	if (!strcmp(pmu, test_domains->pp->name))
 		tst.timer_starts++;

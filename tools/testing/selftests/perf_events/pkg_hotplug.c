@@ -108,13 +108,10 @@ static int check_trace(struct __test_metadata *_metadata, int *id, int domain)
 
 	EXPECT_LE(0, nr);
 	for (i = 0; i < nr; i++) {
-		/* No CPU is left to move to */
-		if (refresh[i].from >= 0 && refresh[i].cpu < 0)
-			continue;
 		ASSERT_LE(0, refresh[i].cpu);
 		ASSERT_GT(PKG_MAX_CPUS, refresh[i].cpu);
 		EXPECT_EQ(id[refresh[i].cpu], refresh[i].domain);
-		found += refresh[i].domain == domain && refresh[i].from < 0;
+		found += refresh[i].domain == domain && refresh[i].kind == PKG_TRACE_REFRESH;
 	}
 	return found;
 }
@@ -129,7 +126,7 @@ static int refreshing_cpu(int domain)
 		usleep(10000);
 		nr = pkg_trace_stop(refresh, MAX_REFRESHES);
 		while (--nr >= 0 && cpu < 0)
-			if (refresh[nr].domain == domain && refresh[nr].from < 0)
+			if (refresh[nr].domain == domain && refresh[nr].kind == PKG_TRACE_REFRESH)
 				cpu = refresh[nr].cpu;
 	}
 	return cpu;
@@ -154,9 +151,9 @@ TEST_F_TIMEOUT(pkg_hotplug, timer_moves, 300)
 		ASSERT_EQ(0, fresh_set_online(cpu, 0));
 		nr = pkg_trace_stop(refresh, MAX_REFRESHES);
 		for (i = 0, moves = 0; i < nr; i++) {
-			if (refresh[i].domain != id || refresh[i].from < 0)
+			if (refresh[i].domain != id || refresh[i].kind != PKG_TRACE_START)
 				continue;
-			EXPECT_EQ(cpu, refresh[i].from);
+			EXPECT_NE(cpu, refresh[i].cpu);
 			EXPECT_EQ(id, self->id[refresh[i].cpu]);
 			moves++;
 		}

@@ -174,7 +174,8 @@ TEST_F_TIMEOUT(pkg_knobs, interval_in_trace, 120)
 	nr = pkg_trace_stop(refresh, MAX_REFRESHES);
 	pkg_trace_close();
 	for (i = 0; i < nr; i++) {
-		if (refresh[i].domain != topo.pkg[1].id || refresh[i].from >= 0)
+		if (refresh[i].domain != topo.pkg[1].id ||
+		    refresh[i].kind != PKG_TRACE_REFRESH)
 			continue;
 		EXPECT_EQ(topo.pkg[1].id, pkg_cpu_id(refresh[i].cpu));
 		/* A late one may have the next soon after it, on the grid again */

@@ -50,8 +50,6 @@ name == "perf_pkg_timer_start" {
 	check_cpu(get("cpu"), d)
 	if (d in running)
 		fail("started twice")
-	if (get("interval_ns") < 100000)
-		fail("interval out of range")
 	running[d] = get("cpu")
 	started[d]++
 }
@@ -61,15 +59,6 @@ name == "perf_pkg_timer_stop" {
 	if (!(d in running))
 		fail("stopped, but does not run")
 	delete running[d]
-}
-
-name == "perf_pkg_timer_migrate" {
-	d = get("domain")
-	check_cpu(get("from"), d)
-	if (get("to") >= 0)
-		check_cpu(get("to"), d)
-	if (d in running)
-		fail("moves while it runs")
 }
 
 name == "perf_pkg_refresh" {
@@ -104,13 +93,6 @@ name == "perf_pkg_publish" {
 	published[d]++
 }
 
-name == "perf_pkg_read" {
-	counter = get("counter")
-	read_value = get("value")
-	if (get("age_ns") < 0)
-		fail("younger than now")
-}
-
 name == "perf_pkg_error" {
 	fail("a read failed")
 }
@@ -137,15 +119,12 @@ END {
 			failed = 1
 	}
 
-	# What was read last is what was published last, everywhere
+	# What perf printed is what was published last, everywhere
 	total = 0
-	for (slot in last) {
-		split(slot, part, SUBSEP)
-		if (part[1] == counter)
-			total += last[slot]
-	}
-	printf("read %.0f, published %.0f, perf printed %.0f\n", read_value, total, expect)
-	if (!seen["perf_pkg_read"] || read_value != total || total != expect)
+	for (slot in last)
+		total += last[slot]
+	printf("published %.0f, perf printed %.0f\n", total, expect)
+	if (total != expect)
 		failed = 1
 	exit failed
 }

@@ -17,8 +17,6 @@ static const char *pkg_trace_pmu = "pkg_clock";
 
 enum pkg_trace_kind {
 	PKG_TRACE_REFRESH,
-	PKG_TRACE_MIGRATE,
-	PKG_TRACE_THROTTLE,
 	PKG_TRACE_START,
 	PKG_TRACE_STOP,
 	PKG_TRACE_KINDS,
@@ -26,28 +24,24 @@ enum pkg_trace_kind {
 
 static const char * const pkg_trace_names[PKG_TRACE_KINDS] = {
 	[PKG_TRACE_REFRESH]	= "perf_pkg_refresh",
-	[PKG_TRACE_MIGRATE]	= "perf_pkg_timer_migrate",
-	[PKG_TRACE_THROTTLE]	= "perf_pkg_throttle",
 	[PKG_TRACE_START]	= "perf_pkg_timer_start",
 	[PKG_TRACE_STOP]	= "perf_pkg_timer_stop",
 };
 
 /*
- * What a timer did on @cpu, at @time of CLOCK_MONOTONIC; with @from not -1 it
- * moved from there to @cpu. Times are in ns. What an event does not tell is -1.
+ * What a timer did on @cpu, at @time of CLOCK_MONOTONIC. Times are in ns. What an
+ * event does not tell is -1.
  */
 struct pkg_refresh {
 	enum pkg_trace_kind	kind;
 	int			domain;
 	int			cpu;
-	int			from;
 	int			counters;
 	int			left;
 	long long		time;
 	long long		duration;
 	long long		lateness;
 	long long		overruns;
-	long long		delay;
 };
 
 static inline void pkg_trace_close(void)
@@ -84,10 +78,10 @@ static inline const char *pkg_trace_open_kinds(int kinds)
 	return NULL;
 }
 
-/* Returns NULL, or why there is no trace of the refresh passes */
+/* Returns NULL, or why there is no trace of the refresh passes, and where timers start */
 static inline const char *pkg_trace_open(void)
 {
-	return pkg_trace_open_kinds(PKG_TRACE_MIGRATE + 1);
+	return pkg_trace_open_kinds(PKG_TRACE_START + 1);
 }
 
 static inline void pkg_trace_start(void)
@@ -130,15 +124,13 @@ static inline bool pkg_trace_parse(char *line, struct pkg_refresh *r)
 	*r = (struct pkg_refresh) {
 		.kind		= kind,
 		.domain		= pkg_trace_field(at, " domain="),
-		.cpu		= pkg_trace_field(at, kind == PKG_TRACE_MIGRATE ? " to=" : " cpu="),
-		.from		= pkg_trace_field(at, " from="),
+		.cpu		= pkg_trace_field(at, " cpu="),
 		.counters	= pkg_trace_field(at, " counters="),
 		.left		= pkg_trace_field(at, " left="),
 		.time		= time * NSEC_PER_SEC,
 		.duration	= pkg_trace_field(at, " duration_ns="),
 		.lateness	= pkg_trace_field(at, " lateness_ns="),
 		.overruns	= pkg_trace_field(at, " overruns="),
-		.delay		= pkg_trace_field(at, " delay_ns="),
 	};
 	return true;
 }

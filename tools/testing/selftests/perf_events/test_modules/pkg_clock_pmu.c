@@ -488,7 +488,6 @@ static const struct attribute_group *pkg_clock_domain_groups[] = {
 static struct perf_pkg_pmu pkg_clock_domain = {
 	.pmu = {
 		.module		= THIS_MODULE,
-		.task_ctx_nr	= perf_invalid_context,
 		.attr_groups	= pkg_clock_domain_groups,
 		.attr_update	= perf_pkg_attr_update,
 	},
