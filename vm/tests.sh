@@ -78,9 +78,9 @@ kselftests_guest() {
 	slowness "$kind"
 
 	rm -rf "$share" "$LOG/kselftests-$name".*
-	done_step "kselftests: $text" "$LOG/kselftests-$name" env SEED="$seed" SLOW="$SLOW" MEM="$MEM" \
+	done_step "kselftests: $text" "$LOG/kselftests-$name" env SEED="$seed" MEM="$MEM" \
 		"$ROOT/vm/run" -k "$kind" -p "$packages" -n "kselftests-$name" -t $((1800 * SLOW)) -- \
-		"$ROOT/vm/kselftests" "$@" || status=$?
+		env SLOW="$SLOW" "$ROOT/vm/kselftests" "$@" || status=$?
 	[ $status -eq 0 ] || fail "$text: the guest ($(grep '^vm/run:' "$LOG/kselftests-$name" || say "status $status"))," \
 		"last: $(sed -n 's/: starts$//p' "$LOG/kselftests-$name" | tail -n 1)"
 	while read -r program; do

@@ -201,10 +201,21 @@ static inline void look_at(struct worker *w, __u64 now)
 	}
 }
 
+static inline void tell_slow(void)
+{
+	struct worker *w;
+
+	for (w = crew->worker; w < crew->worker + crew->nr; w++)
+		if (w->steps < w->role->rounds)
+			ksft_print_msg("waits for the %s: %llu of %u steps\n", w->role->name,
+				       w->steps, w->role->rounds);
+}
+
 /* Until all have done enough and ended; or one is stuck, and is ended */
 static inline void crew_watch(__u64 seconds)
 {
 	__u64 now = pkg_now(CLOCK_MONOTONIC), end = now + seconds * NSEC_PER_SEC;
+	__u64 slow = end + CREW_STUCK_NS;
 	struct worker *w, *last = crew->worker + crew->nr;
 	int left;
 	bool done;
@@ -219,6 +230,10 @@ static inline void crew_watch(__u64 seconds)
 			if (!w->gone)
 				look_at(w, now);
 			left += !w->gone;
+		}
+		if (now >= slow) {
+			tell_slow();
+			slow += CREW_STUCK_NS;
 		}
 		if (done || crew->stuck || crew->failed)
 			set(&crew->stop, true);
