@@ -231,6 +231,9 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 		/* Interrupts are off: RCU keeps it. It stands still until it is enabled. */
 		event = READ_ONCE(counter->event);
 		if (!event || !perf_pkg_event_is_open(event->pmu_private)) {
+			/* It is just disabled, perhaps, and ->toggled() has not read it yet. */
+			if (event && slot->state == PERF_PKG_SLOT_LIVE)
+				perf_pkg_sweep(dom, slot, stamp);
 			WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
 			return 0;
 		}

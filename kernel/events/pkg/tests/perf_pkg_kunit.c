@@ -1702,6 +1702,28 @@ static void perf_pkg_shared_counter_is_a_window(struct kunit *test)
 	perf_pkg_timer_resume(test_dom(test_tasks, 1));
 }
 
+/* The timer comes between the two halves of ioctl(PERF_EVENT_IOC_DISABLE). */
+static void perf_pkg_disabled_under_the_timer(struct kunit *test)
+{
+	enum perf_event_state state;
+	struct perf_event *event;
+
+	test_tasks->pp->interval_us = 1000;
+	event = test_shared_event(test);
+	KUNIT_EXPECT_TRUE(test, test_wait(test_slot(event, 0)->state == PERF_PKG_SLOT_LIVE));
+	test_tasks->pp->interval_us = PERF_PKG_INTERVAL_MAX_US;
+	perf_pkg_timer_pause(test_dom(test_tasks, 0));
+	test_advance(0, 10);
+	state = event->state;
+	WRITE_ONCE(event->state, PERF_EVENT_STATE_OFF);
+	test_tasks->pp->interval_us = 1000;
+	perf_pkg_timer_resume(test_dom(test_tasks, 0));
+	KUNIT_EXPECT_TRUE(test, test_wait(test_slot(event, 0)->state != PERF_PKG_SLOT_LIVE));
+	event->pmu->toggled(event);
+	KUNIT_EXPECT_EQ(test, test_count(event), 10);
+	WRITE_ONCE(event->state, state);
+}
+
 /* Though the "age" of its group is still open, and has its counter */
 static void perf_pkg_closed_level_is_left_alone(struct kunit *test)
 {
@@ -1946,6 +1968,7 @@ static struct kunit_case perf_pkg_test_cases[] = {
 	KUNIT_CASE(perf_pkg_shared_counter_goes_on_for_the_next),
 	KUNIT_CASE(perf_pkg_shared_counter_counts_where_selected),
 	KUNIT_CASE(perf_pkg_shared_counter_is_a_window),
+	KUNIT_CASE(perf_pkg_disabled_under_the_timer),
 	KUNIT_CASE(perf_pkg_closed_level_is_left_alone),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_thread_is_counted),
 	KUNIT_CASE_SLOW(perf_pkg_hotplug_adds_a_domain),

@@ -47,9 +47,9 @@ FIXTURE_VARIANT_ADD(pkg_nmi, 10007)
 };
 
 /* For a kernel with lockdep and KASAN, which would not come out of its NMIs otherwise */
-FIXTURE_VARIANT_ADD(pkg_nmi, 50021)
+FIXTURE_VARIANT_ADD(pkg_nmi, 200003)
 {
-	.period = 50021,
+	.period = 200003,
 };
 
 FIXTURE_SETUP(pkg_nmi)
