@@ -37,6 +37,31 @@ emulated() {
 	[ -x "$EMULATOR" ] && [ "${ACCEL:-tcg}" = tcg ]
 }
 
+# Functions of perf and resctrl that the series hooks, where a name is not to say so
+HOOKED='perf_(count|read|group)_|_?perf_event_(read|reset|enable|disable|toggled)'
+HOOKED+='|__perf_(read|pmu)_|__perf_event_(read|enable|disable)'
+HOOKED+='|perf_read$|perf_pmu_migrate_context|resctrl_arch_(rmid_read|reset_rmid)|__?rmid_read'
+HOOKED+='|__mon_event_count|(alloc|free)_rmid|cqm_handle_limbo|mbm_handle_overflow'
+HOOKED+='|__check_limbo|mongrp_reparent|__rdtgroup_m'
+
+# short_turns: the addresses where the emulator is to make turns short, in a file: of what is
+# hooked, of the functions of our objects, and of all modules and BPF programs
+short_turns() {
+	(cd "$BUILD" && nm kernel/events/pkg/*.o arch/x86/events/{rdt,rdt_task,rapl}.o \
+		arch/x86/kernel/cpu/resctrl/perf_*.o 2> /dev/null || :) |
+		awk -v hooked="^($HOOKED)" 'NR == FNR { if ($2 ~ /[tT]/) ours[$3]; next }
+			$2 ~ /[tT]/ && ($3 in ours || $3 ~ hooked) {
+				if (!start) start = $1
+				last = $1
+				next
+			}
+			start && $1 != last { print start, $1; start = 0 }
+			END { if (length(last) == 16) print "ffffffffc0000000", "fffffffffe000000" }
+		' - "$BUILD/System.map" > "$OUT/short-turns-$KIND.$$"
+	mv "$OUT/short-turns-$KIND.$$" "$OUT/short-turns-$KIND"
+	say "$OUT/short-turns-$KIND"
+}
+
 # machine MODEL [SEED]: sets QEMU to the command with its options for the CPU. With a
 # seed the guest is deterministic: its time is the number of instructions executed.
 machine() {
@@ -49,6 +74,10 @@ machine() {
 		counters=,scale=64,energy-unit=16 ;;
 	*)	die "no such model of a CPU: $1 (intel, broadwell, amd)" ;;
 	esac
+	if [ -n "${TURNS:-}" ]; then
+		[ "$TURNS" = short ] && [ -n "${2:-}" ] || die "TURNS is short, and needs a SEED"
+		counters+=,short-turns=$(short_turns)
+	fi
 	if emulated; then
 		# in the emulator, mwait does not halt a CPU
 		QEMU=("$EMULATOR" -L /usr/share/seabios -L /usr/share/qemu -accel "tcg,thread=single"

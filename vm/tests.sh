@@ -60,8 +60,8 @@ slowness() {
 # kunit_guest KIND PACKAGES SEED
 kunit_guest() {
 	local kind=$1 packages=$2 seed=$3 text name status=0 SLOW MEM
-	text="$kind, $packages packages${seed:+, seed $seed}"
-	name=$kind-$packages${seed:+-$seed}
+	text="$kind, $packages packages${seed:+, seed $seed}${TURNS:+, $TURNS turns}"
+	name=$kind-$packages${seed:+-$seed}${TURNS:+-turns}
 	slowness "$kind"
 	LIMIT=$((300 * SLOW)) SEED=$seed SMP=$((2 * packages)),sockets=$packages,cores=2 \
 		done_step "KUnit: $text" "$LOG/kunit-$name" "$ROOT/vm/kunit" "$kind" || status=$?

@@ -45,6 +45,9 @@ void x86_pmu_boundary(CPUState *cs);
 void x86_pmu_end_turn(CPUX86State *env);
 void x86_pmu_pause(CPUX86State *env, unsigned charged);
 
+/* After x86_pmu_end_turn(), between two instructions: the turn was cut by so many */
+void x86_pmu_cut(CPUX86State *env, unsigned insns);
+
 void x86_pmu_cpuid(CPUX86State *env, uint32_t index, uint32_t *eax, uint32_t *ebx,
                    uint32_t *ecx, uint32_t *edx);
 PkgMsrResult x86_pmu_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *val);

@@ -33,6 +33,7 @@
 #include "sysemu/cpu-timers.h"
 #include "sysemu/reset.h"
 #include "tcg/pmu.h"
+#include "tcg/turns.h"
 
 #define TYPE_PKG_COUNTERS "x86-pkg-counters"
 OBJECT_DECLARE_SIMPLE_TYPE(PkgCounters, PKG_COUNTERS)
@@ -87,6 +88,7 @@ enum {
     ITEM_ENERGY_END,
     /* With -icount: instructions of the vCPU with the domain's number */
     ITEM_INSTRUCTIONS = 8,
+    ITEM_SHORT_TURNS,           /* and how many of its turns were short */
     /* What reading the real MSRs of a domain fails with */
     ITEM_RDT_FAULT = 14,        /* QM_CTR's bits 63 and 62 */
     ITEM_RAPL_FAULT,            /* not 0: #GP */
@@ -155,6 +157,7 @@ struct PkgCounters {
     uint32_t dram_idle_mw;
     uint32_t dram_busy_mw;
     bool pmu;                   /* with -icount, on Intel */
+    char *short_turns;          /* with -icount: the file with their ranges */
 
     QemuMutex lock;
     int64_t charged;            /* all vCPUs, up to here */
@@ -589,6 +592,12 @@ static PkgMsrResult test_access(PkgCounters *s, uint32_t msr, uint64_t *val, boo
             *val += now - s->vcpus[id].entered;
         }
         return PKG_MSR_DONE;
+    case ITEM_SHORT_TURNS:
+        if (write || id >= s->nr_vcpus) {
+            return PKG_MSR_GP;
+        }
+        *val = x86_turns_short(id);
+        return PKG_MSR_DONE;
     case ITEM_RDT_FAULT:
         if (!d) {
             return PKG_MSR_GP;
@@ -795,10 +804,14 @@ static void pkg_counters_realize(DeviceState *dev, Error **errp)
         error_setg(errp, TYPE_PKG_COUNTERS " does not count CPUs plugged in later (maxcpus)");
         return;
     }
-    qemu_mutex_init(&s->lock);
     CPU_FOREACH(cs) {
         s->nr_vcpus = MAX(s->nr_vcpus, cs->cpu_index + 1);
     }
+    if (s->short_turns && icount_enabled() &&
+        !x86_turns_init(s->short_turns, s->nr_vcpus, errp)) {
+        return;
+    }
+    qemu_mutex_init(&s->lock);
     s->vcpus = g_new0(PkgVcpu, s->nr_vcpus);
     CPU_FOREACH(cs) {
         CPUX86State *env = cs->env_ptr;
@@ -839,6 +852,7 @@ static Property pkg_counters_properties[] = {
     DEFINE_PROP_UINT32("dram-idle-mw", PkgCounters, dram_idle_mw, 2000),
     DEFINE_PROP_UINT32("dram-busy-mw", PkgCounters, dram_busy_mw, 1000),
     DEFINE_PROP_BOOL("pmu", PkgCounters, pmu, false),
+    DEFINE_PROP_STRING("short-turns", PkgCounters, short_turns),
     DEFINE_PROP_END_OF_LIST(),
 };
 

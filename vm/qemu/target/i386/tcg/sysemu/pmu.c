@@ -269,6 +269,17 @@ void x86_pmu_pause(CPUX86State *env, unsigned charged)
     }
 }
 
+void x86_pmu_cut(CPUX86State *env, unsigned insns)
+{
+    PmuVcpu *v = vcpu_of(env);
+
+    if (v) {
+        v->end -= insns;
+        count(v, env);
+        hold(v, env_cpu(env), insns_due(v, env->hflags & HF_CPL_MASK));
+    }
+}
+
 void x86_pmu_cpuid(CPUX86State *env, uint32_t index, uint32_t *eax, uint32_t *ebx,
                    uint32_t *ecx, uint32_t *edx)
 {
