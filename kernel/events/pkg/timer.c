@@ -222,6 +222,7 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 	struct perf_pkg_counter *counter = slot->counter;
 	bool active = atomic_read(&slot->active);
 	struct perf_event *event;
+	u64 read;
 	int ret;
 
 	if (READ_ONCE(counter->ended))
@@ -239,12 +240,15 @@ static int perf_pkg_pass_slot(struct perf_pkg_domain *dom, struct perf_pkg_slot 
 		}
 	} else if (!active) {
 		/*
-		 * It may wrap unseen from here on: the next event sets a new baseline. If the
-		 * last pass has read it, the event may only be off to be put back, and the
-		 * next pass does this.
+		 * It may wrap unseen from here on: the next event sets a new baseline. If it
+		 * was read by the last pass, or a moment ago, the event may only be off to be
+		 * put back, and a later pass does this.
 		 */
 		if (dom->pp->ppmu->counts_domains) {
-			if (dom->idle_passes || atomic64_read(&slot->stamp) < dom->last_start)
+			read = atomic64_read(&slot->stamp);
+			if ((s64)(stamp - read) < (s64)PERF_PKG_WINDOW_GAP_NS)
+				dom->pass_more |= slot->state == PERF_PKG_SLOT_LIVE;
+			else if (dom->idle_passes || read < dom->last_start)
 				WRITE_ONCE(slot->state, PERF_PKG_SLOT_NO_BASELINE);
 			return 0;
 		}
