@@ -165,6 +165,7 @@ struct perf_pkg_domain {
 struct perf_pkg {
 	struct perf_pkg_pmu		*ppmu;
 	const char			*name;
+	/* Tasks only, not at hotplug */
 	struct mutex			mutex;
 	struct lock_class_key		mutex_key;
 	struct list_head		counters;

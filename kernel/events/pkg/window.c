@@ -72,8 +72,9 @@ static bool perf_pkg_window_reopens(const struct perf_event *event)
 
 static void perf_pkg_window_open(struct perf_pkg_event *pe, u64 base)
 {
-	/* These pair with the acquires in perf_pkg_window_value(). */
+	/* Pairs with the acquire in perf_pkg_window_value(). */
 	atomic64_set_release(&pe->offset, base - atomic64_read(&pe->sum));
+	/* Pairs with smp_load_acquire() there. */
 	smp_store_release(&pe->open, true);
 }
 
