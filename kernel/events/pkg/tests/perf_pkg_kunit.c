@@ -270,7 +270,7 @@ static int test_register(struct perf_pkg_pmu *ppmu)
 
 	/* As after loading a module again: perf leaves its traces in struct pmu. */
 	ppmu->pmu = (struct pmu){
-		.task_ctx_nr	= ppmu == test_tasks ? perf_sw_context : perf_invalid_context,
+		.task_ctx_nr	= perf_sw_context,
 		.attr_groups	= test_groups,
 		.attr_update	= perf_pkg_attr_update,
 	};

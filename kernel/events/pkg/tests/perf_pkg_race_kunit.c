@@ -67,7 +67,7 @@ static void race_open(struct kunit *test, bool counts_domains, int cpu)
 	struct perf_pkg_event *pe;
 
 	race_pmu = (struct perf_pkg_pmu){
-		.pmu.task_ctx_nr	= counts_domains ? perf_invalid_context : perf_sw_context,
+		.pmu.task_ctx_nr	= perf_sw_context,
 		.pmu.attr_groups	= race_groups,
 		.pmu.attr_update	= perf_pkg_attr_update,
 		.counts_domains		= counts_domains,

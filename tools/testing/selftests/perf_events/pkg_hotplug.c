@@ -36,13 +36,21 @@ static int package_that_can_go(void)
 	return -1;
 }
 
-FIXTURE_SETUP(pkg_hotplug)
+/* Returns NULL, or why there is nothing to test here */
+static const char *hotplug_init(void)
 {
 	const char *why = pkg_init(2);
-	int p, c, i;
 
 	if (!why && package_that_can_go() < 0)
 		why = "no package of which all CPUs can go offline";
+	return why;
+}
+
+FIXTURE_SETUP(pkg_hotplug)
+{
+	const char *why = hotplug_init();
+	int p, c, i;
+
 	if (!why)
 		why = pkg_trace_open();
 	if (why)
@@ -320,11 +328,9 @@ TEST_F_TIMEOUT(pkg_hotplug, package_events_move, 300)
 /* An event is opened for a CPU that was offline when the PMU was registered. */
 TEST(registered_while_offline)
 {
-	const char *why = pkg_init(2);
+	const char *why = hotplug_init();
 	int pkg, cpu, i;
 
-	if (!why && package_that_can_go() < 0)
-		why = "no package of which all CPUs can go offline";
 	if (why)
 		SKIP(return, "%s", why);
 	pkg = package_that_can_go();
@@ -361,13 +367,11 @@ static int state_of(const char *name)
 TEST(rolled_back)
 {
 	long long interval = pkg_get(PKG_DOMAIN_PMU, "refresh_interval_us");
-	const char *why = pkg_init(2);
+	const char *why = hotplug_init();
 	int pkg, cpu, state, fd, c;
 	__u64 before;
 	char dir[64];
 
-	if (!why && package_that_can_go() < 0)
-		why = "no package of which all CPUs can go offline";
 	if (why)
 		SKIP(return, "%s", why);
 	pkg = package_that_can_go();

@@ -29,8 +29,8 @@ static const char * const pkg_trace_names[PKG_TRACE_KINDS] = {
 };
 
 /*
- * What a timer did on @cpu, at @time of CLOCK_MONOTONIC. Times are in ns. What an
- * event does not tell is -1.
+ * What a timer did on @cpu, at @time of CLOCK_MONOTONIC. Times are in ns. A field that
+ * the event does not have is -1.
  */
 struct pkg_refresh {
 	enum pkg_trace_kind	kind;
